@@ -1,0 +1,33 @@
+"""What all tests share."""
+
+from __future__ import annotations
+
+import os
+
+import pytest
+
+from tests.require import Require
+
+pytest_plugins = ["pytester"]
+
+_REQUIRE = pytest.StashKey[Require]()
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.stash[_REQUIRE] = Require(in_ci=os.environ.get("CI") == "true")
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    require = item.config.stash[_REQUIRE]
+    for mark in item.iter_markers("requires"):
+        for name in mark.args:
+            if name == "root":
+                require.root()
+            else:
+                require.program(name)
+
+
+@pytest.fixture(scope="session")
+def require(pytestconfig: pytest.Config) -> Require:
+    """Return what a test calls to say what it cannot do without."""
+    return pytestconfig.stash[_REQUIRE]

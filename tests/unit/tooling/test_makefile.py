@@ -1,0 +1,65 @@
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from tests.require import Require
+
+TARGETS = ("run", "test", "check", "lint", "protos", "bench", "chaos")
+
+
+@pytest.fixture(scope="module")
+def root(pytestconfig: pytest.Config) -> Path:
+    return pytestconfig.rootpath
+
+
+def make(folder: Path, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    # The flags of the make that may be running these tests are not those of the make under test.
+    inherited = {name: value for name, value in os.environ.items() if not name.startswith(("MAKE", "MFLAGS"))}
+    return subprocess.run(
+        ["make", *arguments], cwd=folder, env=inherited | environment, capture_output=True, text=True, check=False
+    )
+
+
+@pytest.mark.requires("make")
+def test_make_alone_lists_every_target_with_a_line(root: Path) -> None:
+    listed = make(root).stdout
+
+    for target in TARGETS:
+        assert re.search(rf"^make {target} +\w.+$", listed, re.MULTILINE), target
+
+
+@pytest.mark.requires("make")
+@pytest.mark.parametrize("missing", ["python3", "git"])
+def test_a_fresh_machine_is_told_what_is_missing(root: Path, tmp_path: Path, require: Require, missing: str) -> None:
+    clone, path = tmp_path / "clone", tmp_path / "bin"
+    clone.mkdir()
+    path.mkdir()
+    for name in ("make", "sh", "bash", "git"):
+        if name != missing:
+            (path / name).symlink_to(require.program(name))
+    for name in ("Makefile", "pyproject.toml", "uv.lock"):
+        (clone / name).symlink_to(root / name)
+
+    done = make(clone, "check", PATH=str(path))
+
+    assert done.returncode != 0
+    assert f"apt-get install {missing}" in done.stderr
+
+
+@pytest.mark.requires("make")
+def test_arguments_reach_the_program_that_run_starts(root: Path) -> None:
+    planned = make(root, "--dry-run", "run", "ARGS=--for 8s").stdout
+
+    assert ".venv/bin/wfctl dev deploy/workflows/host-metrics.json --for 8s" in planned
+
+
+@pytest.mark.requires("make")
+def test_bench_names_reach_the_runner(root: Path) -> None:
+    planned = make(root, "--dry-run", "bench", "BENCH=loop", "QUICK=1").stdout
+
+    assert "tests/bench/run.py loop --quick" in planned
