@@ -19,21 +19,25 @@ COMMITTED = ROOT / "agent" / PACKAGE
 HEADER = '"""The wire contract in Python, generated from protos/treadle/v1 by `make protos`."""\n'
 
 
-def generate(target: Path) -> None:
-    """Write the messages, the gRPC stubs and the types of both below the target folder."""
+def compile_protos(pattern: str, target: Path, *kinds: str) -> None:
+    """Have protoc write some kinds of output for the files that match."""
     scripts = Path(sysconfig.get_path("scripts"))
     command = [
-        sys.executable,
-        *("-m", "grpc_tools.protoc"),
-        f"-I{PROTOS}",
-        f"-I{files('grpc_tools') / '_proto'}",
+        *(sys.executable, "-m", "grpc_tools.protoc"),
+        *(f"-I{folder}" for folder in (PROTOS, files("grpc_tools") / "_proto")),
         *(f"--plugin={plugin}={scripts / plugin}" for plugin in ("protoc-gen-mypy", "protoc-gen-mypy_grpc")),
-        *(f"--{kind}_out={target}" for kind in ("python", "grpc_python", "mypy", "mypy_grpc")),
-        *(str(path.relative_to(PROTOS)) for path in sorted((PROTOS / PACKAGE).glob("*.proto"))),
+        *(f"--{kind}_out={target}" for kind in kinds),
+        *sorted(str(path) for path in (PROTOS / PACKAGE).glob(pattern)),
     ]
-    done = subprocess.run(command, cwd=PROTOS, check=False, capture_output=True, text=True)
+    done = subprocess.run(command, check=False, capture_output=True, text=True)
     if done.returncode != 0:
         sys.exit(done.stderr)
+
+
+def generate(target: Path) -> None:
+    """Write the messages, the gRPC stubs of the services, and the types of both below the target folder."""
+    compile_protos("*.proto", target, "python", "mypy")
+    compile_protos("*_service.proto", target, "grpc_python", "mypy_grpc")
     (target / PACKAGE / "__init__.py").write_text(HEADER, encoding="utf-8")
 
 
