@@ -51,7 +51,7 @@ check-ruff:
 check-format:
 	@$(BIN)/ruff format --check --quiet || { $(BIN)/ruff format --check; exit 1; }
 check-imports:
-	@report=$$($(BIN)/lint-imports 2>&1) || { echo "$$report"; exit 1; }
+	@report=$$($(BIN)/lint-imports --no-logo 2>&1) || { echo "$$report"; exit 1; }
 check-protos:
 	@$(BIN)/python tools/protos.py --check
 check-buf:
@@ -86,10 +86,12 @@ chaos: .venv/.dev ## The fault suite; SEED= and MINUTES= say what and how long
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check uv
 
 .venv/.run: $(LOCK) | .venv/bin/uv
+	@echo "make: installing what running needs into .venv" >&2
 	@$(SYNC) --no-default-groups
 	@touch $@
 
 .venv/.dev: $(LOCK) | .venv/bin/uv
+	@echo "make: installing what developing needs into .venv" >&2
 	@$(SYNC) --all-groups
 	@touch $@ .venv/.run
 
