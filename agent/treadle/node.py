@@ -56,9 +56,9 @@ class Node(Generic[P]):
         super().__init_subclass__(**kwargs)
         for base in getattr(cls, "__orig_bases__", ()):
             arguments = get_args(base)
-            if isinstance(get_origin(base), type) and arguments and isinstance(arguments[0], type):
-                if issubclass(arguments[0], Params):
-                    cls.params_model = arguments[0]
+            model = arguments[0] if arguments and isinstance(get_origin(base), type) else None
+            if isinstance(model, type) and issubclass(model, Params):
+                cls.params_model = model
 
     def __init__(self, params: P) -> None:
         self.params = params

@@ -93,10 +93,12 @@ class Tenure(Protocol):
     @property
     def in_flight(self) -> int:
         """Iterations appended and not yet committed."""
+        ...
 
     @property
     def has_room(self) -> bool:
         """Whether another iteration may start: max_in_flight, its bytes, and bounded queues all have room."""
+        ...
 
     def poll(self, queue: str) -> Batch | None:
         """Take the next batch of a queue if one is here, else None (and see to it that more comes)."""
@@ -106,6 +108,7 @@ class Tenure(Protocol):
 
     def ended(self, queue: str) -> bool:
         """Whether a queue has no open writer, no message and nothing claimed (known after poll gave None)."""
+        ...
 
     def append(
         self,
@@ -128,6 +131,7 @@ class Tenure(Protocol):
     @property
     def committed(self) -> int:
         """Iterations that this tenure has committed in Redis."""
+        ...
 
     def wait(self, timeout_s: float | None) -> None:
         """Block the calling thread until something changed, `wake` was called, or the time is over."""
@@ -146,6 +150,7 @@ class QueueHost(Protocol):
 
     async def open(self, spec: TenureSpec) -> Tenure:
         """Incarnate a loop under its epoch and load its state. Raises TenureLost when the epoch is stale."""
+        ...
 
     async def close(self, tenure: Tenure) -> None:
         """Let go of a loop; what it had not committed is forgotten."""
