@@ -1,0 +1,47 @@
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+LONGEST_FILE = 400
+LONGEST_FUNCTION = 40
+BUCKETS = {"base", "common", "helpers", "misc", "util", "utils"}
+
+
+@pytest.fixture(scope="module")
+def sources(pytestconfig: pytest.Config) -> list[Path]:
+    """Our own product code: what is generated is not read by people."""
+    root = pytestconfig.rootpath
+    return [
+        path
+        for folder in ("agent", "controller", "tools")
+        for path in sorted((root / folder).rglob("*.py"))
+        if "treadle/v1" not in path.as_posix()
+    ]
+
+
+def functions(path: Path) -> Iterator[tuple[str, int]]:
+    """Yield the name and the lines of each function, without its docstring and what stands above its body."""
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+            body = node.body[1:] if ast.get_docstring(node) else node.body
+            yield node.name, (body[-1].end_lineno or 0) - body[0].lineno + 1 if body else 0
+
+
+def test_no_file_is_too_long_to_read(sources: list[Path]) -> None:
+    lengths = {str(path): len(path.read_text(encoding="utf-8").splitlines()) for path in sources}
+
+    assert {path: lines for path, lines in lengths.items() if lines > LONGEST_FILE} == {}
+
+
+def test_no_function_is_too_long_to_see_at_once(sources: list[Path]) -> None:
+    lengths = {f"{path}: {name}": lines for path in sources for name, lines in functions(path)}
+
+    assert {name: lines for name, lines in lengths.items() if lines > LONGEST_FUNCTION} == {}
+
+
+def test_no_file_is_a_bucket(sources: list[Path]) -> None:
+    assert [str(path) for path in sources if path.stem.strip("_") in BUCKETS] == []
