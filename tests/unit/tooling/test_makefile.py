@@ -52,6 +52,20 @@ def test_a_fresh_machine_is_told_what_is_missing(root: Path, tmp_path: Path, req
 
 
 @pytest.mark.requires("make")
+def test_a_python_without_venv_is_told_what_to_install(root: Path, tmp_path: Path) -> None:
+    python = tmp_path / "python3"
+    python.write_text('#!/bin/sh\ncase "$2" in *ensurepip*) exit 1;; esac\n', encoding="utf-8")
+    python.chmod(0o755)
+    for name in ("Makefile", "pyproject.toml", "uv.lock"):
+        (tmp_path / name).symlink_to(root / name)
+
+    done = make(tmp_path, "check", PATH=f"{tmp_path}:{os.environ['PATH']}")
+
+    assert done.returncode != 0
+    assert "python3 has no venv; install it (Debian: apt-get install python3-venv)" in done.stderr
+
+
+@pytest.mark.requires("make")
 def test_arguments_reach_the_program_that_run_starts(root: Path) -> None:
     planned = make(root, "--dry-run", "run", "ARGS=--for 8s").stdout
 
