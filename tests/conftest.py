@@ -5,10 +5,17 @@ from __future__ import annotations
 import os
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from tests.require import Require
 
 pytest_plugins = ["pytester"]
+
+# Time on a shared machine says nothing about the code; CI tries the same examples every time.
+settings.register_profile(
+    "treadle", deadline=None, derandomize=os.environ.get("CI") == "true", suppress_health_check=[HealthCheck.too_slow]
+)
+settings.load_profile("treadle")
 
 _REQUIRE = pytest.StashKey[Require]()
 
