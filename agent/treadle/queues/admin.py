@@ -1,0 +1,268 @@
+"""What the controller (and tests) do to the queues of one namespace; redis-py underneath."""
+
+from __future__ import annotations
+
+import secrets
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, Self
+
+import redis.asyncio
+from redis.backoff import ExponentialBackoff
+from redis.exceptions import RedisError
+from redis.retry import Retry
+
+from treadle.errors import QueueError
+from treadle.queues import envelope, library
+from treadle.queues.check import ServerReport, report
+from treadle.queues.keys import Keys
+from treadle.queues.locate import locate
+from treadle.queues.stats import RECORD_FIELDS, DeadLetterEntry, Peeked, QueueStats, read_stats
+from treadle.queues.tenure import LoopKey
+from treadle.workflow.plan import QueueLimits
+
+FORMAT = "1"
+
+
+class QueueAdmin:
+    """Administers the queues of one namespace. Every method raises QueueError when the server can't be asked."""
+
+    def __init__(self, url: str, namespace: str, *, timeout_s: float = 10.0) -> None:
+        self._url = url
+        self._timeout_s = timeout_s
+        self._client: redis.asyncio.Redis | None = None
+        self.keys = Keys(namespace)
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.close()
+
+    async def close(self) -> None:
+        """Close its connections."""
+        client, self._client = self._client, None
+        if client is not None:
+            await client.aclose()
+
+    # The server
+
+    async def load_functions(self) -> None:
+        """Load the function library, or replace an older one. For the controller only."""
+        await self.command("FUNCTION", "LOAD", "REPLACE", library.source())
+
+    async def check_server(self) -> ServerReport:
+        """Look whether the server can be used: version, eviction, persistence. Raises nothing about what it finds."""
+        info = {**await self.command("INFO", "server"), **await self.command("INFO", "persistence")}
+        info.update(await self.command("INFO", "memory"))
+        return report(info)
+
+    async def namespace_id(self) -> str:
+        """Return the id of this namespace in this Redis; it is made when there is none yet."""
+        answer = await self.call("found", secrets.token_hex(8), FORMAT)
+        return _text(answer[1])
+
+    async def beat(self, term: int) -> tuple[int, str]:
+        """Raise the beat; return it and the namespace's id. A lower beat than before: the server lost writes."""
+        answer = await self.call("beat", term)
+        _refuse_deposed(answer)
+        return int(answer[1]), _text(answer[2])
+
+    # Loops
+
+    async def assign(self, loops: Sequence[tuple[LoopKey, int]], term: int) -> dict[LoopKey, int]:
+        """Make epochs current, all in one round trip per 1,000.
+
+        Returns the loops that were refused, with the epoch that is stored: the caller's must go above it.
+        """
+        refused: dict[LoopKey, int] = {}
+        for start in range(0, len(loops), 1000):
+            part = loops[start : start + 1000]
+            args: list[Any] = [term, secrets.token_hex(8)]
+            for key, epoch in part:
+                args += (str(key), epoch, secrets.token_hex(6))
+            answer = await self.call("assign", *args)
+            _refuse_deposed(answer)
+            refused |= {key: stored for (key, _), stored in zip(part, answer[1:], strict=True) if stored}
+        return refused
+
+    async def scale(
+        self, epochs: Sequence[tuple[LoopKey, int]], queues: Mapping[str, Sequence[LoopKey]], term: int
+    ) -> None:
+        """Give queues their reader slots and all their loops new epochs, in one step. One slot claims nothing.
+
+        Ranges that removed slots had claimed go to the first slot. Raises QueueError when an epoch is stale.
+        """
+        nonce = secrets.token_hex(8)
+        args: list[Any] = [term, len(epochs)]
+        for key, epoch in epochs:
+            args += (str(key), epoch, nonce)
+        args.append(len(queues))
+        for name, slots in queues.items():
+            args += (name, len(slots), *map(str, slots))
+        answer = await self.call("scale", *args)
+        _refuse_deposed(answer)
+        if answer[0] != b"OK":
+            msg = "A loop's epoch is not above the one in Redis"
+            raise QueueError(msg, loop=_text(answer[1]), stored=int(answer[2]))
+
+    async def forget(self, key: LoopKey) -> None:
+        """Begin a new life for a loop that does not run: state, iterations and completion are forgotten."""
+        await self.call("forget", str(key), secrets.token_hex(6), 0)
+
+    async def reopen(self, key: LoopKey) -> None:
+        """Let a loop that has completed run again from its state. Enter it as a writer afterwards."""
+        await self.call("forget", str(key), "", 1)
+
+    # Queues
+
+    async def enter_writers(
+        self, queues: Mapping[str, Iterable[LoopKey]], drop: Mapping[str, Iterable[LoopKey]] | None = None
+    ) -> None:
+        """Enter the writers of a revision, before any of its loops is assigned, and take out those that it drops."""
+        drop = drop or {}
+        args: list[Any] = []
+        for name in dict.fromkeys((*queues, *drop)):
+            come, go = [str(k) for k in queues.get(name, ())], [str(k) for k in drop.get(name, ())]
+            args += (name, len(come), *come, len(go), *go)
+        if args:
+            await self.call("enter", *args)
+
+    async def set_limits(self, limits: Mapping[str, QueueLimits]) -> None:
+        """Set the limits of queues; whoever waits for room looks again."""
+        args: list[Any] = []
+        for name, limit in limits.items():
+            args += (name, *limit_args(limit))
+        if args:
+            await self.call("limit", *args)
+
+    async def depths(self, queues: Sequence[str]) -> dict[str, QueueStats]:
+        """Return the figures of queues."""
+        client = await self._ready()
+        pipe = client.pipeline(transaction=False)
+        for name in queues:
+            pipe.hmget(self.keys.record(name), list(RECORD_FIELDS))
+        try:
+            records = await pipe.execute()
+        except (RedisError, OSError) as exc:
+            raise _failed(exc) from exc
+        now_ms = time.time() * 1000
+        return {name: read_stats(record, now_ms) for name, record in zip(queues, records, strict=True)}
+
+    async def peek(self, queue: str, n: int = 10) -> list[Peeked]:
+        """Return the first n waiting messages of a queue, decoded, and leave them there."""
+        first, nmax = await self.command("HMGET", self.keys.record(queue), "next", "nmax")
+        at, widest = int(first or 1), int(nmax or 1)
+        found = await self.command(
+            "XRANGE", self.keys.queue(queue), f"{max(1, at - widest + 1)}-0", "+", "COUNT", min(n + widest, 10_000)
+        )
+        peeked: list[Peeked] = []
+        for ident, fields in found or ():
+            flat = [part for pair in fields.items() for part in pair] if isinstance(fields, dict) else fields
+            entry = envelope.parse([ident, flat])
+            if entry is None:
+                continue
+            for i, item in enumerate(envelope.unpack(entry)):
+                if entry.first + i >= at and len(peeked) < n:
+                    peeked.append(Peeked(entry.first + i, item))
+        return peeked
+
+    async def push(self, queue: str, items: Sequence[bytes], producer: str = "", sequence: int = 0) -> int | None:
+        """Push encoded items from outside; return the number of the first, None when this sequence was pushed before.
+
+        `sequence` rises with every push of one `producer`. Raises QueueError (reason FULL) when there is no room.
+        """
+        size = sum(map(len, items))
+        if not items:
+            return None
+        packed = envelope.entries(items, size)
+        answer = await self.call("push", queue, producer, sequence, len(items), size, len(packed) // 2, *packed)
+        match answer[0]:
+            case b"OK":
+                return int(answer[1])
+            case b"DUPLICATE":
+                return None
+            case b"FULL":
+                msg = f"The queue {queue} is full"
+                raise QueueError(msg, queue=queue, reason="FULL")
+            case code:
+                msg = f"The queue {queue} refused the messages: {_text(code)}"
+                raise QueueError(msg, queue=queue, reason=_text(code))
+
+    async def purge(self, queue: str) -> int:
+        """Drop what waits in a queue and is not claimed; return how many messages."""
+        return int((await self._checked("purge", queue))[1])
+
+    async def delete(self, queue: str) -> None:
+        """Remove a queue that nobody uses, its dead letters included."""
+        await self.call("delete", queue)
+
+    # Dead letters
+
+    async def dead_letters(self, queue: str, n: int = 100, after: str = "-") -> list[DeadLetterEntry]:
+        """Return dead letters of a queue, oldest first."""
+        start = after if after == "-" else f"({after}"
+        found = await self.command("XRANGE", self.keys.dead_letters(queue), start, "+", "COUNT", n)
+        return [DeadLetterEntry.read(ident, fields) for ident, fields in found or ()]
+
+    async def replay(self, queue: str, iteration: str = "") -> int:
+        """Push the dead letters of one iteration ("": up to 1,000) back to their queue; return how many."""
+        return int((await self._checked("replay", queue, iteration))[1])
+
+    async def drop_dead(self, queue: str, iteration: str = "") -> int:
+        """Drop the dead letters of one iteration, or all; return how many."""
+        return int((await self._checked("drop", queue, iteration))[1])
+
+    # Plumbing
+
+    async def call(self, function: str, *args: Any) -> Any:
+        """Call a function of the library with the namespace's prefix first."""
+        return await self.command("FCALL", f"{library.NAME}_{function}", 1, self.keys.meta, self.keys.prefix, *args)
+
+    async def command(self, *args: Any) -> Any:
+        """Send one command. Raises QueueError."""
+        client = await self._ready()
+        try:
+            return await client.execute_command(*args)
+        except (RedisError, OSError) as exc:
+            raise _failed(exc) from exc
+
+    async def _checked(self, function: str, *args: Any) -> Any:
+        answer = await self.call(function, *args)
+        if answer[0] != b"OK":
+            msg = f"The queue refused {function}: {_text(answer[0])}"
+            raise QueueError(msg, reason=_text(answer[0]), queue=str(args[0]))
+        return answer
+
+    async def _ready(self) -> redis.asyncio.Redis:
+        if self._client is None:
+            try:
+                server = await locate(self._url, self.keys.namespace)
+            except (RedisError, OSError) as exc:
+                raise _failed(exc) from exc
+            self._client = server.client(
+                socket_timeout=self._timeout_s,
+                socket_connect_timeout=self._timeout_s,
+                retry=Retry(ExponentialBackoff(cap=0.5, base=0.02), 5),
+            )
+        return self._client
+
+
+def limit_args(limit: QueueLimits) -> tuple[str, str, str]:
+    """Return limits as the functions want them."""
+    messages = "" if limit.messages is None else str(limit.messages)
+    return messages, "" if limit.bytes is None else str(limit.bytes), limit.when_full
+
+
+def _text(raw: Any) -> str:
+    return raw.decode() if isinstance(raw, bytes) else str(raw)
+
+
+def _refuse_deposed(answer: Any) -> None:
+    if answer[0] == b"DEPOSED":
+        msg = "Another controller with a higher term leads this namespace"
+        raise QueueError(msg, reason="DEPOSED", term=int(answer[1]))
+
+
+def _failed(exc: Exception) -> QueueError:
+    return QueueError(f"Redis: {exc}", reason=type(exc).__name__)

@@ -1,0 +1,66 @@
+"""Real servers for tests, on free ports, gone with the test.
+
+    with redis_server() as server:            # Valkey of the wheel, nothing on disk
+    with redis_server("redis", aof="always", folder=tmp_path) as server:
+        server.url; server.kill(); server.start()   # kill -9, and the same port, password and files again
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import signal
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+from treadle.queues.embedded import EmbeddedServer, server_version, wheel_binary
+
+KINDS = ("valkey", "redis")
+
+
+def binary_of(kind: str) -> str | None:
+    """Return the server binary of a kind, None when the machine has none."""
+    if kind == "valkey":
+        return wheel_binary()
+    path = shutil.which("redis-server")
+    version = server_version(path) if path else None
+    return path if version and version[0] == "redis" and version[1] >= (7, 0) else None
+
+
+class TestServer(EmbeddedServer):
+    """An embedded server that can be treated badly."""
+
+    __test__ = False
+
+    def kill(self) -> None:
+        """Kill it with -9, as a crash would."""
+        process, self._process = self._process, None
+        if process is not None:
+            process.send_signal(signal.SIGKILL)
+            process.wait()
+
+    def pause(self) -> None:
+        """Stop it where it is."""
+        os.kill(self.pid or 0, signal.SIGSTOP)
+
+    def resume(self) -> None:
+        """Let it go on."""
+        os.kill(self.pid or 0, signal.SIGCONT)
+
+
+@contextlib.contextmanager
+def redis_server(kind: str = "valkey", *, aof: str = "off", folder: Path | None = None) -> Iterator[TestServer]:
+    """Run a server; `aof` is off, no, everysec or always. Raises LookupError when the machine has none of this kind."""
+    binary = binary_of(kind)
+    if binary is None:
+        raise LookupError(kind)
+    with contextlib.ExitStack() as stack:
+        place = folder or Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="treadle-redis-")))
+        server = TestServer(place, binary=binary, fsync=aof)
+        server.start()
+        try:
+            yield server
+        finally:
+            server.kill()
