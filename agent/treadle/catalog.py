@@ -2,7 +2,8 @@
 
 Node types come from the entry point group `treadle.nodes` (each entry is a module) and from `--nodes` values,
 each a module name, a `.py` file or a folder. A module offers the classes in its `__all__` (modules named there
-are looked into); without `__all__` the Node classes that it defines, and a package those of its submodules.
+are looked into); without `__all__` the Node classes that it defines, and a package those of its submodules
+(not of those whose name starts with `_`).
 Only a class that has `uses` in its own body is offered.
 
 Loading imports user code: do it in a process that may die. One bad module never hides the others.
@@ -23,7 +24,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import ModuleType
-from typing import Any, Final, Literal
+from typing import Any, Final, Literal, TypeGuard
 
 from treadle.errors import CatalogError
 from treadle.node import Node
@@ -185,10 +186,10 @@ def _classes(catalog: Catalog, module: ModuleType, source: str) -> Iterator[type
 
 def _submodules(module: ModuleType) -> list[str]:
     found = pkgutil.iter_modules(module.__path__, module.__name__ + ".")
-    return sorted(info.name for info in found if not info.name.endswith("__main__"))
+    return sorted(info.name for info in found if not info.name.rpartition(".")[2].startswith("_"))
 
 
-def _is_offered(value: object) -> bool:
+def _is_offered(value: object) -> TypeGuard[type[Node[Any]]]:
     return isinstance(value, type) and issubclass(value, Node) and "uses" in vars(value) and bool(value.uses)
 
 
