@@ -1,0 +1,70 @@
+"""What the reconciler decides. The leader carries actions out in this order: store, Redis, agents."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from treadle_controller.cluster.model import Desired, LoopRecord, ReplicaId, State, Why
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Give a replica to an agent under a new epoch."""
+
+    id: ReplicaId
+    agent: str
+    loop: LoopRecord
+    forget: bool = False  # its node state first
+    reopen: bool = False  # it had completed
+
+
+@dataclass(frozen=True, slots=True)
+class Update:
+    """Tell the agent that what is wanted of a replica that it holds has changed."""
+
+    id: ReplicaId
+    desired: Desired
+    restarts: int
+
+
+@dataclass(frozen=True, slots=True)
+class Release:
+    """Ask the agent to drain a replica at an iteration boundary and let it go."""
+
+    id: ReplicaId
+    why: Why
+
+
+@dataclass(frozen=True, slots=True)
+class Free:
+    """Nobody holds a replica any more: it was let go, it completed, or its agent is lost."""
+
+    id: ReplicaId
+    state: State
+    why: Why | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Wait:
+    """A replica can't be placed, or can't be let go yet; shown as its reason."""
+
+    id: ReplicaId
+    why: Why
+
+
+@dataclass(frozen=True, slots=True)
+class Probe:
+    """Look whether a tail's queues are empty, so that it may be let go."""
+
+    loop: str
+    queues: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Drop:
+    """A removed loop is gone from all agents: forget that it was there."""
+
+    loop: str
+
+
+Action = Place | Update | Release | Free | Wait | Probe | Drop

@@ -1,0 +1,145 @@
+"""Agents as the scheduler sees them: labels, node types, slots per pool, and who may get more.
+
+A fleet is a working copy: slots are taken as loops are placed, so one pass can place thousands. Candidates of
+one kind of need are kept in a heap by load, which makes a placement logarithmic in the number of agents.
+"""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field
+from enum import IntEnum
+
+from treadle.workflow.plan import Pool
+
+
+class Liveness(IntEnum):
+    """The numbers are those of the wire's AgentState."""
+
+    READY = 10
+    DISCONNECTED = 20  # held: it may come back
+    LOST = 30
+
+
+@dataclass(slots=True)
+class Agent:
+    """One agent. `slots` are all that it has, `used` those taken."""
+
+    name: str
+    version: str = ""
+    labels: Mapping[str, str] = field(default_factory=dict)
+    slots: Mapping[Pool, int] = field(default_factory=dict)
+    uses: frozenset[str] = frozenset()
+    liveness: Liveness = Liveness.READY
+    cordoned: bool = False
+    draining: bool = False
+    redis_reachable: bool = True
+    used: dict[Pool, int] = field(default_factory=dict)
+
+    @property
+    def open(self) -> bool:
+        """Whether it may get new loops."""
+        return self.liveness is Liveness.READY and not self.cordoned and not self.draining and self.redis_reachable
+
+    def free(self, pool: Pool) -> int:
+        return self.slots.get(pool, 0) - self.used.get(pool, 0)
+
+    def load(self, pool: Pool) -> float:
+        return self.used.get(pool, 0) / max(1, self.slots.get(pool, 0))
+
+
+@dataclass(frozen=True, slots=True)
+class Need:
+    """What a loop needs of an agent; `slots` counts its tails that have to fit beside it."""
+
+    pool: Pool
+    uses: frozenset[str] = frozenset()
+    labels: frozenset[tuple[str, str]] = frozenset()
+    prefer: frozenset[tuple[str, str]] = frozenset()
+    slots: int = field(default=1, compare=False)
+
+    def fits(self, agent: Agent) -> bool:
+        """Whether the agent could run it if it had room."""
+        return self.uses <= agent.uses and self.labels <= set(agent.labels.items())
+
+    def liking(self, agent: Agent) -> int:
+        return len(self.prefer & set(agent.labels.items()))
+
+
+_Entry = tuple[int, float, str]  # less liking, load, name: the least is the best
+
+
+class Fleet:
+    """All known agents by name."""
+
+    def __init__(self) -> None:
+        self.agents: dict[str, Agent] = {}
+        self._heaps: dict[Need, list[_Entry]] = {}
+
+    def __contains__(self, name: str) -> bool:
+        return name in self.agents
+
+    def get(self, name: str) -> Agent | None:
+        return self.agents.get(name)
+
+    def put(self, agent: Agent) -> None:
+        """Add an agent, or replace what is known of it; the slots taken stay taken."""
+        known = self.agents.get(agent.name)
+        if known is not None:
+            agent.used = known.used
+        self.agents[agent.name] = agent
+        self._heaps.clear()
+
+    def remove(self, name: str) -> None:
+        self.agents.pop(name, None)
+        self._heaps.clear()
+
+    def changed(self) -> None:
+        """Say that an agent was changed in place."""
+        self._heaps.clear()
+
+    def take(self, name: str, pool: Pool) -> None:
+        agent = self.agents.get(name)
+        if agent is not None:
+            agent.used[pool] = agent.used.get(pool, 0) + 1
+
+    def give(self, name: str, pool: Pool) -> None:
+        agent = self.agents.get(name)
+        if agent is not None:
+            agent.used[pool] = max(0, agent.used.get(pool, 0) - 1)
+            self._heaps.clear()
+
+    def best(self, need: Need, avoid: Collection[str]) -> str | None:
+        """Return the least loaded agent that fits and has room, an avoided one only if there is no other."""
+        heap = self._heap(need)
+        aside: list[_Entry] = []
+        second: str | None = None
+        found: str | None = None
+        while heap and found is None:
+            liking, load, name = entry = heapq.heappop(heap)
+            agent = self.agents[name]
+            if agent.free(need.pool) < need.slots:
+                if agent.free(need.pool) > 0:
+                    aside.append(entry)
+                continue
+            if load != agent.load(need.pool):
+                heapq.heappush(heap, (liking, agent.load(need.pool), name))
+                continue
+            aside.append(entry)
+            if name in avoid:
+                second = second or name
+            else:
+                found = name
+        for entry in aside:
+            heapq.heappush(heap, entry)
+        return found or second
+
+    def _heap(self, need: Need) -> list[_Entry]:
+        heap = self._heaps.get(need)
+        if heap is None:
+            agents = (a for a in self.agents.values() if a.open and need.fits(a) and a.free(need.pool) > 0)
+            heap = [(-need.liking(agent), agent.load(need.pool), agent.name) for agent in agents]
+            heapq.heapify(heap)
+            self._heaps[need] = heap
+        return heap

@@ -1,0 +1,106 @@
+"""The words of the cluster: loops, their replicas, and what is wanted, assigned and observed of them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import IntEnum
+from typing import NamedTuple
+
+from treadle.workflow.plan import Plan
+
+
+class Desired(IntEnum):
+    """What somebody wants a loop to be. The numbers are those of the wire."""
+
+    RUNNING = 10
+    PAUSED = 20
+    STOPPED = 30
+
+
+class State(IntEnum):
+    """What a loop is. The numbers are those of the wire."""
+
+    PENDING = 10
+    ASSIGNED = 20
+    STARTING = 30
+    RUNNING = 40
+    PAUSED = 50
+    DRAINING = 60
+    BACKOFF = 70
+    STOPPED = 80
+    COMPLETED = 90
+    ERROR = 100
+    LOST = 110
+
+
+class ReplicaId(NamedTuple):
+    """Names one replica of one loop inside the namespace."""
+
+    workflow: str
+    loop: str
+    replica: int
+
+    def __str__(self) -> str:
+        return f"{self.workflow}/{self.loop}/{self.replica}"
+
+
+class Why(NamedTuple):
+    """A stable code and a sentence for people."""
+
+    code: str
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class LoopRecord:
+    """What is wanted of one loop; `revision` is the one that its plan comes from."""
+
+    workflow: str
+    revision: int
+    plan: Plan
+    desired: Desired = Desired.RUNNING
+    restarts: int = 0  # grows with each `restart`
+    fresh: int = 0  # the restart that asked to forget state first, 0 if none did
+    removed: bool = False  # no longer in the document: drained, then forgotten
+    entered: bool = False  # its replicas are known to Redis as writers of their queues
+
+    @property
+    def name(self) -> str:
+        return self.plan.loop
+
+    @property
+    def replicas(self) -> tuple[ReplicaId, ...]:
+        return tuple(ReplicaId(self.workflow, self.plan.loop, index) for index in range(self.plan.replicas))
+
+
+@dataclass(frozen=True, slots=True)
+class Assignment:
+    """Who holds a replica, or held it last. A row exists from the first placement on."""
+
+    id: ReplicaId
+    agent: str = ""
+    held: bool = False  # false: nobody runs it
+    epoch: int = 0
+    sequence: int = 0  # grows with each change to this assignment
+    revision: int = 0
+    digest: str = ""
+    desired: Desired = Desired.RUNNING
+    restarts: int = 0
+    releasing: bool = False  # being drained; freed when the agent says so
+    completed: bool = False
+    committed: int = 0  # as last known when it was freed
+    errors: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Observed:
+    """What an agent said last of a replica; `report` is its whole message, opaque here."""
+
+    epoch: int
+    sequence: int
+    state: State
+    why: Why | None = None
+    report: object = field(default=None, compare=False)
+
+    def is_older_than(self, other: Observed) -> bool:
+        return (self.epoch, self.sequence) < (other.epoch, other.sequence)

@@ -1,0 +1,229 @@
+"""The reconciler: for one workflow, what to do so that what is becomes what is wanted.
+
+Level-triggered: it looks at the whole picture each time and is called again until nothing is left to do, so it
+does not matter which event came first or was missed.
+
+    not held --Place--> held --Update--> held
+                         |  --Release--> releasing --(agent: STOPPED, COMPLETED, ERROR)--> Free
+                         |  --(agent: COMPLETED, STOPPED; agent lost)--> Free
+
+A loop is let go before its tails, and a tail only when its queue is empty: what the loop committed is worked off.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Iterator, Mapping
+from collections.abc import Set as AbstractSet
+from dataclasses import dataclass, field
+
+from treadle.workflow.plan import Plan
+
+from treadle_controller.cluster import rollout, scheduler
+from treadle_controller.cluster.actions import Action, Drop, Free, Place, Probe, Release, Update, Wait
+from treadle_controller.cluster.fleet import Fleet, Liveness
+from treadle_controller.cluster.model import Assignment, Desired, LoopRecord, Observed, ReplicaId, State, Why
+from treadle_controller.cluster.phase import is_finished
+
+_ENDED = (State.STOPPED, State.COMPLETED, State.ERROR)
+
+
+@dataclass(frozen=True, slots=True)
+class Picture:
+    """Everything that is known of one workflow. Loops in plan order: a tail after its loop."""
+
+    loops: Mapping[str, LoopRecord]
+    assignments: Mapping[ReplicaId, Assignment]
+    observed: Mapping[ReplicaId, Observed]
+    drained: AbstractSet[str] = field(default_factory=frozenset)  # tails whose queues are empty, or past their deadline
+    max_parallel: int = 1
+
+
+def reconcile(picture: Picture, fleet: Fleet) -> list[Action]:
+    """Return the next actions. Takes the slots of what it places from the fleet; the caller gives them back."""
+    return list(_Pass(picture, fleet).actions())
+
+
+class _Pass:
+    def __init__(self, picture: Picture, fleet: Fleet) -> None:
+        self._picture = picture
+        self._fleet = fleet
+        self._changing = rollout.changing(picture.loops.values(), picture.assignments, picture.observed)
+        self._extra = _beyond(picture)
+        self._placed: dict[ReplicaId, str] = {}
+
+    def actions(self) -> Iterator[Action]:
+        for loop in self._picture.loops.values():
+            ids = (*loop.replicas, *self._extra.get(loop.name, ()))
+            for id_ in ids:
+                yield from self._replica(loop, id_)
+            if loop.removed and not any(self._is_held(id_) for id_ in ids):
+                yield Drop(loop.name)
+
+    def _replica(self, loop: LoopRecord, id_: ReplicaId) -> Iterator[Action]:
+        assignment = self._picture.assignments.get(id_) or Assignment(id_)
+        if not assignment.held:
+            yield from self._unheld(loop, assignment)
+        elif (freed := self._freed(loop, assignment)) is not None:
+            yield freed
+        elif not assignment.releasing:
+            yield from self._held(loop, assignment)
+
+    # Held by an agent.
+
+    def _freed(self, loop: LoopRecord, assignment: Assignment) -> Free | None:
+        agent = self._fleet.get(assignment.agent)
+        if agent is None or agent.liveness is Liveness.LOST:
+            return Free(assignment.id, State.LOST, Why("agent-lost", f"agent {assignment.agent} is lost"))
+        seen = self._seen(assignment)
+        if seen is None:
+            return None
+        if seen.state is State.COMPLETED:
+            asked_again = loop.restarts != assignment.restarts and not assignment.releasing
+            return None if asked_again else Free(assignment.id, State.COMPLETED)
+        if seen.state is State.STOPPED or (assignment.releasing and seen.state is State.ERROR):
+            return Free(assignment.id, seen.state, seen.why)
+        return None
+
+    def _held(self, loop: LoopRecord, assignment: Assignment) -> Iterator[Action]:
+        why = self._must_go(loop, assignment)
+        if why is not None:
+            yield from self._let_go(loop, assignment, why)
+        elif loop.desired is Desired.PAUSED and loop.plan.tail_of and assignment.desired is not Desired.PAUSED:
+            waits = yield from self._await_drained(loop, assignment)
+            if not waits:
+                yield Update(assignment.id, loop.desired, loop.restarts)
+        elif (assignment.desired, assignment.restarts) != (loop.desired, loop.restarts):
+            yield Update(assignment.id, loop.desired, loop.restarts)
+
+    def _must_go(self, loop: LoopRecord, assignment: Assignment) -> Why | None:
+        return self._is_unwanted(loop, assignment) or self._is_outdated(loop, assignment)
+
+    def _is_unwanted(self, loop: LoopRecord, assignment: Assignment) -> Why | None:
+        if loop.removed:
+            return Why("removed", "the document no longer has this loop")
+        if assignment.id.replica >= loop.plan.replicas:
+            return Why("scaled-down", f"the loop has {loop.plan.replicas} replicas now")
+        if loop.desired is Desired.STOPPED:
+            return Why("stopped", "somebody stopped it")
+        return None
+
+    def _is_outdated(self, loop: LoopRecord, assignment: Assignment) -> Why | None:
+        if loop.fresh > assignment.restarts:
+            return Why("fresh", "its state is to be forgotten")
+        if rollout.is_changed(loop, assignment):
+            return Why("changed", f"revision {loop.revision} changes it")
+        if self._fleet.agents[assignment.agent].draining:
+            return Why("agent-draining", f"agent {assignment.agent} is being drained")
+        beside = self._beside(loop, assignment.id)
+        if beside and beside != assignment.agent:
+            return Why("follows-loop", f"its loop runs on {beside}")
+        return None
+
+    def _let_go(self, loop: LoopRecord, assignment: Assignment, why: Why) -> Iterator[Action]:
+        if why.code == "changed" and not self._may_change(loop):
+            yield Wait(assignment.id, Why("rollout", "other loops of its workflow are changed first"))
+            return
+        if loop.plan.tail_of and why.code in ("removed", "stopped", "fresh"):
+            waits = yield from self._await_drained(loop, assignment)
+            if waits:
+                return
+        yield Release(assignment.id, why)
+
+    def _may_change(self, loop: LoopRecord) -> bool:
+        if loop.name not in self._changing and len(self._changing) >= self._picture.max_parallel:
+            return False
+        self._changing.add(loop.name)
+        return True
+
+    def _await_drained(self, tail: LoopRecord, assignment: Assignment) -> Generator[Action, None, bool]:
+        """Wait until the tail's loop is quiet and its queue empty; returns whether it has to wait."""
+        if tail.name in self._picture.drained:
+            return False
+        above = self._picture.loops.get(tail.plan.tail_of or "")
+        if above is not None and self._may_push(above, tail.name):
+            yield Wait(assignment.id, Why("loop-drains-first", f"{above.name} is drained before its tail"))
+            return True
+        yield Probe(tail.name, tail.plan.reads)
+        yield Wait(assignment.id, Why("tail-drains", "it works off what its loop handed to it"))
+        return True
+
+    def _may_push(self, loop: LoopRecord, tail: str) -> bool:
+        """Whether any replica of a loop may still hand something to a tail."""
+        for id_ in (*loop.replicas, *self._extra.get(loop.name, ())):
+            assignment = self._picture.assignments.get(id_)
+            if assignment is None or not assignment.held or self._is_paused(assignment):
+                continue
+            if tail in loop.plan.tails or rollout.is_changed(loop, assignment):
+                return True
+        return False
+
+    def _is_paused(self, assignment: Assignment) -> bool:
+        seen = self._seen(assignment)
+        return seen is not None and seen.state is State.PAUSED and seen.sequence == assignment.sequence
+
+    # Held by nobody.
+
+    def _unheld(self, loop: LoopRecord, assignment: Assignment) -> Iterator[Action]:
+        wanted = not loop.removed and loop.desired is not Desired.STOPPED and assignment.id.replica < loop.plan.replicas
+        if not wanted or is_finished(loop, assignment):
+            return
+        choice = self._choose(loop, assignment)
+        if isinstance(choice, Why):
+            yield Wait(assignment.id, choice)
+            return
+        self._fleet.take(choice, loop.plan.pool)
+        self._placed[assignment.id] = choice
+        fresh = loop.fresh > assignment.restarts
+        yield Place(assignment.id, choice, loop, forget=fresh, reopen=assignment.completed)
+
+    def _choose(self, loop: LoopRecord, assignment: Assignment) -> str | Why:
+        replica = assignment.id.replica
+        pinned = self._beside(loop, assignment.id)
+        if loop.plan.tail_of and not pinned and self._comes(loop.plan.tail_of, replica):
+            return Why("tail-waits", f"{loop.plan.tail_of}, whose tail it is, is not placed yet")
+        need = scheduler.need_of(loop.plan, self._tails_to_come(loop, replica))
+        held = [self._picture.assignments.get(id_) for id_ in loop.replicas]
+        avoid = {a.agent for a in held if a is not None and a.held}
+        avoid |= {agent for id_, agent in self._placed.items() if id_.loop == loop.name}
+        return scheduler.choose(self._fleet, need, home=assignment.agent, pinned=pinned, avoid=avoid)
+
+    def _tails_to_come(self, loop: LoopRecord, replica: int) -> list[Plan]:
+        """Return the tails that are not held yet and have to fit on the same agent."""
+        tails = [tail for name in loop.plan.tails if (tail := self._picture.loops.get(name)) is not None]
+        return [tail.plan for tail in tails if not self._is_held(ReplicaId(loop.workflow, tail.name, replica))]
+
+    def _beside(self, loop: LoopRecord, id_: ReplicaId) -> str:
+        """Return the agent that holds the loop that this one is a tail of, or an empty string."""
+        if loop.plan.tail_of is None:
+            return ""
+        above = ReplicaId(id_.workflow, loop.plan.tail_of, id_.replica)
+        if above in self._placed:
+            return self._placed[above]
+        assignment = self._picture.assignments.get(above)
+        return assignment.agent if assignment is not None and assignment.held and not assignment.releasing else ""
+
+    def _comes(self, name: str, replica: int) -> bool:
+        """Whether a loop is yet to be placed."""
+        loop = self._picture.loops.get(name)
+        if loop is None or loop.removed or loop.desired is Desired.STOPPED:
+            return False
+        assignment = self._picture.assignments.get(ReplicaId(loop.workflow, name, replica))
+        return assignment is None or not is_finished(loop, assignment)
+
+    def _is_held(self, id_: ReplicaId) -> bool:
+        assignment = self._picture.assignments.get(id_)
+        return assignment is not None and assignment.held
+
+    def _seen(self, assignment: Assignment) -> Observed | None:
+        seen = self._picture.observed.get(assignment.id)
+        return seen if seen is not None and seen.epoch == assignment.epoch else None
+
+
+def _beyond(picture: Picture) -> dict[str, list[ReplicaId]]:
+    """Return the assignments of replicas that a loop no longer has, by loop."""
+    extra: dict[str, list[ReplicaId]] = {}
+    for id_, assignment in picture.assignments.items():
+        loop = picture.loops.get(id_.loop)
+        if loop is not None and id_.replica >= loop.plan.replicas and assignment.held:
+            extra.setdefault(id_.loop, []).append(id_)
+    return extra

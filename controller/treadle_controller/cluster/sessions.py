@@ -1,0 +1,162 @@
+"""Sessions: which agent is connected, since when, and when it counts as lost. Pure: the time is handed in.
+
+    open --------> live --beat--> live
+     (replaces an     |--close-----> held --open--> live
+      older one)      |               |--hold ends--> lost
+                      |--lease ends-> lost
+
+An agent is trusted while its session beats within the lease. When its stream ends, a living host said so, and
+the agent is held for a moment so that it can be restarted and take up its loops at the same epochs. After
+the controller itself started, nothing is judged before agents had time to come back (`grace_s` + one lease).
+
+Every deadline belongs to (agent, session): a late one can't hurt a session that came back. The newest session of
+a name wins; two processes that take turns under one name are both shut out for `quarantine_s`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from treadle_controller.cluster.model import Why
+
+
+@dataclass(frozen=True, slots=True)
+class SessionSettings:
+    """Times in seconds. The interval grows with the number of agents: messages cost, bytes don't."""
+
+    least_interval_s: float = 1.0
+    most_beats_per_second: int = 2_000
+    lease_intervals: int = 3
+    hold_s: float = 1.0
+    grace_s: float = 8.0
+    turns: int = 3  # so many replacements by another process within `turns_window_s` ...
+    turns_window_s: float = 10.0
+    quarantine_s: float = 10.0  # ... shut the name out for so long
+
+
+@dataclass(frozen=True, slots=True)
+class Opened:
+    """A session began; the one it replaces, if any, has to be told."""
+
+    session: str
+    interval_s: float
+    lease_s: float
+    replaces: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """No session now; `ends` is one that has to end with it."""
+
+    why: Why
+    ends: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Lost:
+    """An agent is lost: its loops go elsewhere. `session` is its live stream, if it still has one."""
+
+    agent: str
+    session: str
+    why: Why
+
+
+@dataclass(slots=True)
+class _Record:
+    boot_id: str = ""
+    session: str = ""  # live, else empty
+    deadline: float | None = None  # lost then, unless it beats or comes back
+    turns: list[float] = field(default_factory=list)  # when another process took the name over
+    shut_until: float = 0.0
+
+
+class Sessions:
+    """The sessions of all agents. Methods take the time and say what follows."""
+
+    def __init__(self, settings: SessionSettings, *, started: float, make_id: Callable[[], str]) -> None:
+        self._settings = settings
+        self._make_id = make_id
+        self._judges_from = started + settings.grace_s + self.lease_s
+        self._records: dict[str, _Record] = {}
+
+    @property
+    def interval_s(self) -> float:
+        """How often agents should send heartbeats, given how many there are."""
+        records = getattr(self, "_records", {})
+        return max(self._settings.least_interval_s, len(records) / self._settings.most_beats_per_second)
+
+    @property
+    def lease_s(self) -> float:
+        return self.interval_s * self._settings.lease_intervals
+
+    def expect(self, agent: str) -> None:
+        """Know an agent from before the controller started; it may come back within the grace."""
+        self._records[agent] = _Record(deadline=self._judges_from)
+
+    def forget(self, agent: str) -> None:
+        self._records.pop(agent, None)
+
+    def live(self, agent: str) -> str:
+        """Return the live session of an agent, or an empty string."""
+        record = self._records.get(agent)
+        return record.session if record is not None else ""
+
+    def open(self, agent: str, boot_id: str, now: float) -> Opened | Refused:
+        """Begin a session; the newest of a name wins, unless two processes take turns."""
+        record = self._records.setdefault(agent, _Record())
+        if now < record.shut_until:
+            return Refused(_quarantined(agent))
+        replaced = record.session
+        if replaced and record.boot_id != boot_id and self._takes_turns(record, now):
+            record.session, record.deadline = "", self._end_of_hold(now)
+            record.shut_until = now + self._settings.quarantine_s
+            return Refused(_quarantined(agent), ends=replaced)
+        record.session, record.boot_id = self._make_id(), boot_id
+        record.deadline = now + self.lease_s
+        return Opened(record.session, self.interval_s, self.lease_s, replaced)
+
+    def beat(self, agent: str, session: str, now: float) -> bool:
+        """Extend the lease; false when the message is of an older session."""
+        record = self._records.get(agent)
+        if record is None or not session or record.session != session:
+            return False
+        record.deadline = now + self.lease_s
+        return True
+
+    def close(self, agent: str, session: str, now: float) -> bool:
+        """Take note that a stream ended; false when it was an older session's."""
+        record = self._records.get(agent)
+        if record is None or not session or record.session != session:
+            return False
+        record.session, record.deadline = "", self._end_of_hold(now)
+        return True
+
+    def tick(self, now: float) -> list[Lost]:
+        """Return the agents whose hold or lease has ended."""
+        lost = []
+        for agent, record in self._records.items():
+            if record.deadline is not None and now >= record.deadline:
+                code, message = ("lease-ended", "has not sent a heartbeat within its lease")
+                if not record.session:
+                    code, message = ("hold-ended", "did not come back")
+                lost.append(Lost(agent, record.session, Why(code, f"agent {agent} {message}")))
+                record.session, record.deadline = "", None
+        return lost
+
+    def next_deadline(self) -> float | None:
+        return min((r.deadline for r in self._records.values() if r.deadline is not None), default=None)
+
+    def _end_of_hold(self, now: float) -> float:
+        return max(now + self._settings.hold_s, self._judges_from)
+
+    def _takes_turns(self, record: _Record, now: float) -> bool:
+        record.turns = [then for then in record.turns if now - then < self._settings.turns_window_s] + [now]
+        if len(record.turns) < self._settings.turns:
+            return False
+        record.turns.clear()
+        return True
+
+
+def _quarantined(agent: str) -> Why:
+    return Why("agent-name-contested", f"two processes take turns as agent {agent}; give one of them another name")

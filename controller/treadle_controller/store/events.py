@@ -1,0 +1,37 @@
+"""Events: the newest are kept, the oldest go."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Final
+
+from sqlalchemy import Connection, delete, func, select
+
+from treadle_controller.store.records import EventRecord
+from treadle_controller.store.schema import EVENTS
+
+KEPT: Final = 10_000
+
+
+def add_events(connection: Connection, events: Sequence[EventRecord]) -> None:
+    """Append events and drop those that are too old."""
+    if not events:
+        return
+    fields = EventRecord.__slots__
+    connection.execute(EVENTS.insert(), [{field: getattr(one, field) for field in fields} for one in events])
+    oldest = events[-1].sequence - KEPT
+    if oldest > 0:
+        connection.execute(delete(EVENTS).where(EVENTS.c.sequence <= oldest))
+
+
+def last_sequence(connection: Connection) -> int:
+    return connection.execute(select(func.max(EVENTS.c.sequence))).scalar() or 0
+
+
+def list_events(connection: Connection, namespace: str, workflow: str, *, after: int, most: int) -> list[EventRecord]:
+    """Return events after a sequence, oldest first; those of one workflow, or of everything."""
+    query = select(EVENTS).where(EVENTS.c.namespace == namespace, EVENTS.c.sequence > after)
+    if workflow:
+        query = query.where(EVENTS.c.workflow == workflow)
+    found = connection.execute(query.order_by(EVENTS.c.sequence).limit(most))
+    return [EventRecord(**{field: row[field] for field in EventRecord.__slots__}) for row in found.mappings()]

@@ -1,0 +1,82 @@
+"""What is stored, as plain records beside those of the cluster."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from treadle.workflow.plan import Compiled, Queue
+
+
+@dataclass(frozen=True, slots=True)
+class WorkflowRecord:
+    """A workflow; times are seconds since the epoch."""
+
+    name: str
+    revision: int
+    digest: str
+    created: float
+    updated: float
+    deleting: bool = False
+    with_queues: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class RevisionRecord:
+    """One immutable revision."""
+
+    workflow: str
+    number: int
+    digest: str
+    document: bytes
+    compiled: Compiled
+    actor: str
+    created: float
+
+
+@dataclass(frozen=True, slots=True)
+class AgentRecord:
+    """An agent as it was last seen."""
+
+    name: str
+    version: str
+    labels: Mapping[str, str]
+    slots: Mapping[str, int]
+    uses: tuple[str, ...]
+    cordoned: bool
+    seen: float
+
+
+@dataclass(frozen=True, slots=True)
+class QueueRecord:
+    """One queue as one workflow names it, or named it."""
+
+    workflow: str
+    queue: Queue
+    mentioned: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class EventRecord:
+    """A change of state with its cause."""
+
+    sequence: int
+    time: float
+    kind: str
+    name: str
+    namespace: str
+    workflow: str
+    code: str
+    message: str
+    actor: str
+
+
+@dataclass(frozen=True, slots=True)
+class AnswerRecord:
+    """An answer already given to a request id."""
+
+    request_id: str
+    method: str
+    fingerprint: str
+    answer: bytes
+    created: float

@@ -1,0 +1,99 @@
+"""Opening the store, and the two ways to use it: `write` and `read`."""
+
+from __future__ import annotations
+
+import asyncio
+import sqlite3
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Final, TypeVar
+
+from sqlalchemy import Connection, Engine, create_engine, event, make_url
+from sqlalchemy.exc import SQLAlchemyError
+
+from treadle_controller.errors import StartFailed
+from treadle_controller.store.lock import StoreLock
+from treadle_controller.store.migrate import migrate
+from treadle_controller.store.writer import Writer
+
+T = TypeVar("T")
+_BUSY_MS: Final = 5_000
+
+
+class Store:
+    """One database. Open it before the event loop needs it; `close` ends the writer after its last write."""
+
+    def __init__(self, url: str) -> None:
+        self._url = make_url(url)
+        self._lock: StoreLock | None = None
+        self._engine: Engine | None = None
+        self._writer: Writer | None = None
+
+    def open(self) -> None:
+        """Lock, migrate and start the writer. Raises StoreInUse, or StartFailed with the database's own words."""
+        try:
+            self._open()
+        except (SQLAlchemyError, OSError) as exc:
+            self.close()
+            raise StartFailed(f"the store {self.name} can't be opened: {exc}") from exc
+        except StartFailed:
+            self.close()
+            raise
+
+    @property
+    def name(self) -> str:
+        """The URL, without a password."""
+        return self._url.render_as_string(hide_password=True)
+
+    def close(self) -> None:
+        if self._writer is not None:
+            self._writer.stop()
+            self._writer = None
+        if self._engine is not None:
+            self._engine.dispose()
+            self._engine = None
+        if self._lock is not None:
+            self._lock.release()
+            self._lock = None
+
+    async def write(self, write: Callable[[Connection], T]) -> T:
+        """Run a function in the writer's next transaction and return its result once that is committed."""
+        if self._writer is None:
+            raise StartFailed("the store is not open")
+        result: T = await self._writer.write(write)
+        return result
+
+    async def read(self, read: Callable[[Connection], T]) -> T:
+        """Run a function on a connection of its own, in a thread."""
+        return await asyncio.to_thread(self.read_now, read)
+
+    def read_now(self, read: Callable[[Connection], T]) -> T:
+        """Run a function on a connection of its own; blocks."""
+        if self._engine is None:
+            raise StartFailed("the store is not open")
+        with self._engine.connect() as connection:
+            return read(connection)
+
+    def _open(self) -> None:
+        if self._url.get_backend_name() == "sqlite":
+            self._prepare_file()
+        self._engine = create_engine(self._url)
+        if self._url.get_backend_name() == "sqlite":
+            event.listen(self._engine, "connect", _set_pragmas)
+        with self._engine.begin() as connection:
+            migrate(connection)
+        self._writer = Writer(self._engine)
+        self._writer.start()
+
+    def _prepare_file(self) -> None:
+        if self._url.database in (None, "", ":memory:"):
+            raise StartFailed("the store must be a file: desired state has to outlive the controller")
+        path = Path(str(self._url.database))
+        path.parent.mkdir(parents=True, exist_ok=True)
+        self._lock = StoreLock(path)
+        self._lock.acquire()
+
+
+def _set_pragmas(connection: sqlite3.Connection, _record: Any) -> None:
+    for pragma in ("journal_mode=WAL", "synchronous=FULL", f"busy_timeout={_BUSY_MS}", "foreign_keys=ON"):
+        connection.execute(f"PRAGMA {pragma}")
