@@ -39,7 +39,9 @@ class Log(BlockingNode[LogParams]):
         fields = dict(data.payload) if chosen is None else {name: data[name] for name in chosen if name in data}
         text = json.dumps(fields, ensure_ascii=False, default=_describe)
         line = f"{self.params.message} {text[:_LONGEST]}".strip()
-        self.context.logger.log(_LEVELS[self.params.level], "%s", line, extra={"fields": fields})
+        logger = self.context.logger  # an adapter, which would put its own extra fields in place of ours
+        extra = {**(logger.extra or {}), "fields": fields}
+        logger.logger.log(_LEVELS[self.params.level], "%s", line, extra=extra)
         return data
 
 
