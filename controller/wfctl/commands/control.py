@@ -1,0 +1,95 @@
+"""`wfctl start|stop|pause|resume|restart`: what somebody wants a workflow, or one loop of it, to be."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from wfctl import output
+from wfctl.cli import DURATION, Verb, target, with_settings
+from wfctl.settings import Settings
+
+if TYPE_CHECKING:
+    from wfctl.waiting import Goal
+
+
+def options(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Add what the five verbs share."""
+    function = click.option(
+        "--wait-timeout", type=DURATION, default="60s", show_default=True, help="How long to wait."
+    )(function)
+    function = click.option("--detach", is_flag=True, help="Do not wait until it is done.")(function)
+    return click.argument("what", metavar="WORKFLOW[/LOOP]")(function)
+
+
+@click.command(cls=Verb)
+@options
+@with_settings
+def start(settings: Settings, what: str, *, detach: bool, wait_timeout: float) -> None:
+    """Start a stopped workflow or loop."""
+    from wfctl.waiting import is_healthy
+
+    _control(settings, "Start", what, is_healthy, None if detach else wait_timeout)
+
+
+@click.command(cls=Verb)
+@options
+@with_settings
+def stop(settings: Settings, what: str, *, detach: bool, wait_timeout: float) -> None:
+    """Stop a workflow or loop at an iteration boundary; its state stays, its slot is free."""
+    from wfctl.waiting import is_at_rest
+
+    _control(settings, "Stop", what, is_at_rest, None if detach else wait_timeout)
+
+
+@click.command(cls=Verb)
+@options
+@with_settings
+def pause(settings: Settings, what: str, *, detach: bool, wait_timeout: float) -> None:
+    """Pause a workflow or loop at an iteration boundary; it keeps its slot."""
+    from wfctl.waiting import is_paused
+
+    _control(settings, "Pause", what, is_paused, None if detach else wait_timeout)
+
+
+@click.command(cls=Verb)
+@options
+@with_settings
+def resume(settings: Settings, what: str, *, detach: bool, wait_timeout: float) -> None:
+    """Let a paused workflow or loop go on."""
+    from wfctl.waiting import is_healthy
+
+    _control(settings, "Resume", what, is_healthy, None if detach else wait_timeout)
+
+
+@click.command(cls=Verb)
+@click.option("--fresh", is_flag=True, help="Forget the state of its nodes first.")
+@options
+@with_settings
+def restart(settings: Settings, what: str, *, fresh: bool, detach: bool, wait_timeout: float) -> None:
+    """Restart a workflow or loop; it goes on from its state unless --fresh is given."""
+    from wfctl.waiting import is_healthy
+
+    _control(settings, "Restart", what, is_healthy, None if detach else wait_timeout, fresh=fresh)
+
+
+def _control(settings: Settings, verb: str, what: str, goal: Goal, timeout_s: float | None, **more: Any) -> None:
+    from treadle.v1 import loop_service_pb2
+    from wfctl import rows, waiting
+    from wfctl.client import Client
+
+    workflow, loop = target(what)
+    whom = loop_service_pb2.LoopTarget(namespace=settings.namespace, workflow=workflow, loop=loop)
+    request = getattr(loop_service_pb2, f"{verb}LoopsRequest")(target=whom, **more)
+    with Client(settings) as client:
+        answer = client.call(getattr(client.loops, f"{verb}Loops"), request)
+        if timeout_s is not None:
+            waiting.until(client, workflow, goal, loop=loop, timeout_s=timeout_s)
+            listing = loop_service_pb2.ListLoopsRequest(namespace=settings.namespace, workflow=workflow)
+            listed = client.call_all(client.loops.ListLoops, listing)
+            touched = {item.name for item in answer.loops}
+            del answer.loops[:]
+            answer.loops.extend(item for item in listed.loops if item.name in touched)
+    output.show(answer, rows.loops(answer.loops), settings)
