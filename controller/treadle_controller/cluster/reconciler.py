@@ -17,7 +17,6 @@ from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 
 from treadle.workflow.plan import Plan
-
 from treadle_controller.cluster import rollout, scheduler
 from treadle_controller.cluster.actions import Action, Drop, Free, Place, Probe, Release, Update, Wait
 from treadle_controller.cluster.fleet import Fleet, Liveness

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 
 from treadle.workflow.plan import Plan
-
 from treadle_controller.cluster.fleet import Agent, Fleet, Need
 from treadle_controller.cluster.model import Why
 

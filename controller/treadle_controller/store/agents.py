@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from sqlalchemy import Connection, delete, select
-from treadle.workflow.node_type import NodeType
 
+from treadle.workflow.node_type import NodeType
 from treadle_controller.store import codec, rows
 from treadle_controller.store.records import AgentRecord
 from treadle_controller.store.schema import AGENTS, NODE_TYPES

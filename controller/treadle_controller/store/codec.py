@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import msgspec
+
 from treadle.workflow.plan import Compiled, Queue
 
 _encoder = msgspec.json.Encoder()

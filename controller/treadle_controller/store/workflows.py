@@ -6,8 +6,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from sqlalchemy import Connection, and_, delete, select, tuple_
-from treadle.workflow.plan import Compiled
 
+from treadle.workflow.plan import Compiled
 from treadle_controller.cluster.model import Desired, LoopRecord
 from treadle_controller.store import codec, rows
 from treadle_controller.store.records import RevisionRecord, WorkflowRecord

@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
+
 from treadle.catalog import BadUses, DuplicateUses, ImportFailed, load
 
 GREET = '''
