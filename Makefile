@@ -35,10 +35,10 @@ test: .venv/.dev check ## Check, then run the whole test suite; TESTS= and PYTES
 	@$(BIN)/pytest $(PYTEST_ARGS) $(TESTS)
 
 # The two slow ones first: they fill the two cores while the quick ones take turns.
-CHECKS := check-mypy check-pyright check-ruff check-format check-imports check-protos check-buf
+CHECKS := check-mypy check-pyright check-ruff check-format check-imports check-protos check-buf check-lock
 
 .PHONY: check
-check: .venv/.dev ## Look and change nothing: format, lint, types, import rules, generated code, wire contract
+check: .venv/.dev ## Look and change nothing: format, lint, types, import rules, generated code, wire contract, lock
 	@$(MAKE) -j3 -k -O $(CHECKS) && echo "check: all of $(CHECKS:check-%=%) passed"
 
 .PHONY: $(CHECKS)
@@ -52,6 +52,9 @@ check-format:
 	@$(BIN)/ruff format --check --quiet || { $(BIN)/ruff format --check; exit 1; }
 check-imports:
 	@report=$$($(BIN)/lint-imports --no-logo 2>&1) || { echo "$$report"; exit 1; }
+check-lock:
+	@$(BIN)/uv lock --check --offline --quiet 2>/dev/null || \
+	  { echo "uv.lock does not follow pyproject.toml; run .venv/bin/uv lock and commit it"; exit 1; }
 check-protos:
 	@$(BIN)/python tools/protos.py --check
 check-buf:
