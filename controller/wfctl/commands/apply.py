@@ -13,6 +13,7 @@ from wfctl.cli import DURATION, Verb, with_settings
 from wfctl.documents import Document
 from wfctl.errors import BadUsage, Conflict, InvalidWorkflow, NotFound, WfctlError
 from wfctl.settings import Settings
+from wfctl.text import clean
 
 if TYPE_CHECKING:
     from treadle.v1 import workflow_service_pb2
@@ -46,7 +47,7 @@ def apply(
         for document in given:
             try:
                 answer = submit(client, document, if_revision=if_revision)
-                _show(answer, document, settings)
+                show(answer, document, settings)
                 if not detach:
                     until_healthy(client, answer, wait_timeout)
             except WfctlError as exc:
@@ -131,22 +132,20 @@ def _in_file(item: findings.Finding, document: Document) -> findings.Finding:
     return findings.of(document.source, [item])[0]
 
 
-def _show(answer: workflow_service_pb2.ApplyWorkflowResponse, document: Document, settings: Settings) -> None:
+def show(
+    answer: workflow_service_pb2.ApplyWorkflowResponse, document: Document, settings: Settings, *, err: bool = False
+) -> None:
+    """Print what became of each loop; with `err` among the progress."""
     if settings.output in {"json", "yaml"}:
         output.show_message(answer, settings)
         return
-    found = [item for item in findings.of(document.source, answer.findings) if item.severity != "info"]
-    findings.show(found, settings, err=True)
     from wfctl import rows
 
+    found = [item for item in findings.of(document.source, answer.findings) if item.severity != "info"]
+    findings.show(found, settings, err=True)
     workflow = answer.workflow.name
     for item in answer.changes:
         name = f"{workflow}/{item.loop}"
         why = f" ({'; '.join(item.differences)})" if item.differences else ""
-        click.echo(f"loop/{name}" if settings.output == "name" else f"{name} {rows.change(item)}{_clean(why)}")
-
-
-def _clean(text: str) -> str:
-    from wfctl.text import clean
-
-    return clean(text)
+        line = f"loop/{name}" if settings.output == "name" else f"{name} {rows.change(item)}{why}"
+        click.echo(clean(line), err=err)

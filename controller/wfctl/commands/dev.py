@@ -1,0 +1,42 @@
+"""`wfctl dev`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from wfctl import documents
+from wfctl.cli import DURATION, Verb, with_settings
+from wfctl.settings import Settings
+
+
+@click.command(cls=Verb)
+@click.argument("files", nargs=-1, metavar="[FILE]...")
+@click.option("--for", "limit", type=DURATION, default=None, help="Stop so long after all loops run, as in 10s.")
+@click.option("--agents", type=click.IntRange(1, 64), default=1, show_default=True, help="How many agents.")
+@click.option(
+    "--redis",
+    default=None,
+    metavar="URL",
+    envvar="WF_REDIS",
+    show_envvar=True,
+    help="Use this server instead of an embedded one.",
+)
+@click.option("--state-dir", type=click.Path(path_type=Path), default=None, help="Keep state here.  [default: nowhere]")
+@click.option("--nodes", multiple=True, metavar="PATH", help="More node modules: a name, a .py file or a folder.")
+@click.option("--port", type=click.IntRange(0, 65535), default=7420, show_default=True, help="gRPC; 0 for any free.")
+@click.option("--http-port", type=click.IntRange(0, 65535), default=7421, show_default=True, help="HTTP; 0 the same.")
+@with_settings
+def dev(settings: Settings, files: tuple[str, ...], limit: float | None, **options: Any) -> int:
+    """Run everything on this machine: a server for the queues, the controller, agents, and the files.
+
+    Shows what happens, ends by itself when all loops have completed, and stops all on Ctrl-C.
+    """
+    given = documents.read(files)
+    from wfctl.dev.cluster import ClusterConfig, nodes_arguments
+    from wfctl.dev.session import Session
+
+    config = ClusterConfig(**{**options, "nodes": nodes_arguments(options["nodes"])})
+    return Session(settings, config, given, limit_s=limit).run()
