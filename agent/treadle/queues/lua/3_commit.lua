@@ -77,6 +77,10 @@ local function check_inputs(next_arg, queue_of, loop)
         return nil, {'SHIFTED', name, q.next}
       end
     elseif #ranges ~= 2 or ranges[1] ~= q.next or ranges[2] >= q.tail then
+      if ranges[#ranges] >= q.tail then
+        -- Read, but never pushed: somebody wrote into the stream by hand.
+        mend(q)
+      end
       return nil, {'SHIFTED', name, q.next}
     end
     inputs[#inputs + 1] = input

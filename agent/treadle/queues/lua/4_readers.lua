@@ -65,7 +65,8 @@ local function claim(_, argv)
     redis.call('HSET', q.meta, 'bells', add_word(q.bells, host), 'ends', add_word(prune_hosts(prefix, q.ends), host))
     return {'EMPTY', q.tail, writers_gone(q), q.held == 0 and 1 or 0}
   end
-  local take = math.min(waiting, 1000, math.max(64, math.ceil(waiting / (2 * q.slots))))
+  -- A share of what waits: few slow messages spread over the slots, a long queue is taken in large ranges.
+  local take = math.min(1000, math.ceil(waiting / (2 * q.slots)))
   local from, to = q.next, q.next + take - 1
   local range = int(from) .. ' ' .. int(to)
   redis.call('HSET', q.key .. ':c', loop, (text and text ~= '') and (text .. ' ' .. range) or range)

@@ -1,0 +1,318 @@
+"""What a host fetches for its loops: one blocking XREAD on the host's doorbell and the queues that are busy.
+
+A reader is always in one of these places, so that nothing is ever polled:
+
+    hot         named in the blocking XREAD; cools down after a second without a message
+    registered  idle: the next push, or the end of the queue, rings the host's doorbell with the queue's name
+    parked      its buffer is full; its loop asks when it has made room
+    claiming    reads a queue with several slots: a range is claimed by a call of its own
+
+Everything here runs on the host's event loop.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable
+from typing import Any
+
+import hiredis
+
+from treadle.errors import TenureLost
+from treadle.queues import envelope
+from treadle.queues.keys import Keys
+from treadle.queues.line import Line
+from treadle.queues.reader import Reader
+from treadle.queues.wire import GONE, Wire, request
+
+HOT_S = 1.0
+HOT_QUEUES = 64
+BLOCK_MS = 5000
+BELL_TTL_S = 60
+REGISTER_AT_ONCE = 500
+_COUNT = (8, 1024)
+_BYTES = (1024 * 1024, 4 * 1024 * 1024)
+
+
+class Feed:
+    """See the module."""
+
+    def __init__(
+        self,
+        keys: Keys,
+        host: str,
+        url: str,
+        commits: Line,
+        *,
+        on_room: Callable[[str], None],
+        lose: Callable[[Reader, TenureLost], None],
+    ) -> None:
+        self.line = Line(url, keys.namespace, f"treadle-feed-{host}", self._greet)
+        self._keys = keys
+        self._host = host
+        self._bell = keys.doorbell(host)
+        self._bell_id = b"0-0"
+        self._commits = commits
+        self._on_room = on_room
+        self._lose = lose
+        self._readers: dict[str, list[Reader]] = {}
+        self._hot: dict[Reader, float] = {}
+        self._asked: dict[str, Reader] = {}
+        self._blocked = False
+        self._to_register: dict[Reader, None] = {}
+        self._count = _COUNT[0]
+        self.wakes = 0  # answers of the blocking XREAD, for tests that look for polling
+
+    # Readers come and go
+
+    def add(self, reader: Reader, *, has_data: bool) -> None:
+        """Begin to feed a reader."""
+        self._readers.setdefault(reader.queue, []).append(reader)
+        if has_data or reader.counted:
+            self.want(reader)
+        else:
+            self._register(reader)
+
+    def drop(self, reader: Reader) -> None:
+        """Feed a reader no more."""
+        readers = self._readers.get(reader.queue, [])
+        if reader in readers:
+            readers.remove(reader)
+        if not readers:
+            self._readers.pop(reader.queue, None)
+        self._hot.pop(reader, None)
+        self._to_register.pop(reader, None)
+
+    def want(self, reader: Reader) -> None:
+        """See to it that a reader gets what there is."""
+        if reader not in self._readers.get(reader.queue, ()):
+            return
+        if reader.counted:
+            self._claim(reader)
+            return
+        self._make_room_among_the_hot(reader)
+        self._hot[reader] = time.monotonic()
+        if self._blocked and self._asked.get(reader.queue) is not reader:
+            # The blocked XREAD can't be told of another queue, but it can be woken.
+            self._send_quietly("XADD", self._bell, "NOMKSTREAM", "*", "w", "")
+
+    def _make_room_among_the_hot(self, reader: Reader) -> None:
+        if len(self._hot) >= HOT_QUEUES and reader not in self._hot:
+            coldest = min(self._hot, key=self._hot.__getitem__)
+            del self._hot[coldest]
+            self._register(coldest)
+
+    def cool(self) -> None:
+        """Register readers that had no message for a while. Call it every half second or so."""
+        limit = time.monotonic() - HOT_S
+        for reader in [r for r, seen in self._hot.items() if seen < limit]:
+            del self._hot[reader]
+            self._register(reader)
+
+    # The doorbell and the busy queues
+
+    async def _greet(self, wire: Wire) -> None:
+        # Whatever rang before this entry is found by registering all readers again.
+        self._bell_id = await request(wire, "XADD", self._bell, "*", "w", "")
+        await request(wire, "EXPIRE", self._bell, BELL_TTL_S)
+
+    async def run(self) -> None:
+        """Listen until cancelled."""
+        while True:
+            await self.line.up.wait()
+            wire = self.line.wire
+            if wire is None:
+                await asyncio.sleep(0.01)
+                continue
+            try:
+                self.ask_all()
+                while True:
+                    await self._listen(wire)
+            except ConnectionError:
+                await asyncio.sleep(0.01)
+            except hiredis.ReplyError as exc:
+                self.line.trouble = str(exc)
+                wire.abort()  # the type of a key is wrong, or the server is: look again from the start
+                await asyncio.sleep(0.1)
+            finally:
+                self._blocked = False
+
+    async def _listen(self, wire: Wire) -> None:
+        asked = self._asked = {r.queue: r for r in self._hot if not r.full and not r.repairing}
+        keys = [self._keys.queue(queue) for queue in asked]
+        cursors = [reader.cursor for reader in asked.values()]
+        self._blocked = True
+        answer = await request(
+            wire, "XREAD", "COUNT", self._count, "BLOCK", BLOCK_MS, "STREAMS", self._bell, *keys, self._bell_id, *cursors
+        )
+        self._blocked = False
+        self.wakes += 1
+        if answer:
+            self._hand_out(answer, dict(zip((k.encode() for k in keys), asked.values(), strict=True)))
+
+    def _hand_out(self, answer: list[Any], by_key: dict[bytes, Reader]) -> None:
+        before = sum(reader.fetched for reader in by_key.values())
+        longest = 0
+        for key, entries in answer:
+            reader = by_key.get(key)
+            if reader is None:
+                self._rang(entries)
+            else:
+                longest = max(longest, len(entries))
+                self._deliver(reader, entries)
+        self._adapt(longest, sum(reader.fetched for reader in by_key.values()) - before)
+
+    def _adapt(self, longest: int, size: int) -> None:
+        if size > _BYTES[1]:
+            self._count = max(_COUNT[0], self._count // 2)
+        elif longest == self._count and size < _BYTES[0]:
+            self._count = min(_COUNT[1], self._count * 2)
+
+    def _deliver(self, reader: Reader, raws: list[Any]) -> None:
+        for raw in raws:
+            entry = envelope.parse(raw)
+            if entry is None:
+                self._repair(reader)
+                break
+            reader.accept(entry)
+        if reader in self._hot:
+            self._hot[reader] = time.monotonic()
+            if reader.full:
+                # The loop looks at `parked` after it has taken something: look again, it may just have done so.
+                reader.parked = True
+                if not reader.low:
+                    del self._hot[reader]
+                else:
+                    reader.parked = False
+        reader.tenure.wake()
+
+    def _repair(self, reader: Reader) -> None:
+        """Have entries that treadle did not write moved to the dead letters."""
+        reader.repairing = True
+
+        def done(_: Any) -> None:
+            reader.repairing = False
+            self.want(reader)
+
+        self._call(done, "treadle_repair", reader.queue)
+
+    def _rang(self, entries: list[Any]) -> None:
+        self._bell_id = entries[-1][0]
+        for _, (kind, name) in entries:
+            queue = name.decode()
+            if kind == b"r":
+                self._on_room(queue)
+                continue
+            for reader in self._readers.get(queue, ()):
+                if kind == b"e" and not reader.counted:
+                    self._register(reader)
+                else:
+                    self.want(reader)
+
+    # Registering
+
+    def ask_all(self) -> None:
+        """Ask for every reader anew: after a reconnect nobody knows which rings were missed."""
+        for readers in list(self._readers.values()):
+            for reader in readers:
+                if reader.counted:
+                    reader.claiming = False
+                    self.want(reader)
+                elif reader not in self._hot and not reader.parked:
+                    self._register(reader)
+
+    def _register(self, reader: Reader) -> None:
+        if not self._to_register:
+            asyncio.get_running_loop().call_soon(self._send_registrations)
+        self._to_register[reader] = None
+
+    def _send_registrations(self) -> None:
+        waiting = list(self._to_register)
+        self._to_register.clear()
+        for start in range(0, len(waiting), REGISTER_AT_ONCE):
+            part = waiting[start : start + REGISTER_AT_ONCE]
+            args: list[Any] = [self._host]
+            for reader in part:
+                args += (reader.queue, reader.at)
+            self._call(lambda answer, part=part: self._registered(part, answer), "treadle_register", *args)
+
+    def _registered(self, readers: list[Reader], answer: Any) -> None:
+        if not isinstance(answer, list):
+            if answer is not GONE:  # the server is loading, or has no functions yet
+                asyncio.get_running_loop().call_later(0.2, self._again, readers)
+            return
+        for reader, (data, tail, gone, drained, _) in zip(readers, answer[1:], strict=True):
+            if data < 0:
+                self._lose(reader, TenureLost("A queue's record is no hash.", reason="bad-type", queue=reader.queue))
+                continue
+            reader.learn(tail, writers_gone=gone == 1, drained=drained == 1)
+            if data and not reader.full:
+                self.want(reader)
+            elif not data and gone:
+                reader.tenure.wake()
+
+    def _again(self, readers: list[Reader]) -> None:
+        for reader in readers:
+            if reader in self._readers.get(reader.queue, ()):
+                self._register(reader)
+
+    # Claiming
+
+    def _claim(self, reader: Reader) -> None:
+        if reader.claiming:
+            return
+        reader.claiming = True
+        tenure = reader.tenure
+        self._call(
+            lambda answer: self._claimed(reader, answer),
+            "treadle_claim",
+            str(tenure.key),
+            tenure.epoch,
+            tenure.pipeline.inc,
+            reader.queue,
+            self._host,
+            reader.last_claim,
+        )
+
+    def _claimed(self, reader: Reader, answer: Any) -> None:
+        reader.claiming = False
+        if not isinstance(answer, list):
+            if answer is not GONE:
+                asyncio.get_running_loop().call_later(0.2, self.want, reader)
+            return
+        match answer[0]:
+            case b"OK":
+                entries = [e for e in map(envelope.parse, answer[3]) if e is not None]
+                if not reader.accept_range(answer[1], answer[2], entries):
+                    self._lose(reader, TenureLost("A claimed range is not whole.", reason="shifted", queue=reader.queue))
+                reader.parked = True
+            case b"EMPTY":
+                reader.learn(answer[1], writers_gone=answer[2] == 1, drained=answer[3] == 1)
+            case code:
+                reason = {b"FENCED": "fenced", b"SHIFTED": "shifted"}.get(code, "bad-type")
+                self._lose(reader, TenureLost("The claim was refused.", reason=reason, queue=reader.queue))
+        reader.tenure.wake()
+
+    # Plumbing
+
+    def keep_bell(self) -> None:
+        """Renew the doorbell and drop what has been heard. Call it every few seconds."""
+
+        def renewed(answer: Any) -> None:
+            if answer == 0 and self.line.wire is not None:
+                self.line.abort()  # the doorbell is gone: greet makes another, and everybody registers again
+
+        self._commits.send(hiredis.pack_command(("EXPIRE", self._bell, BELL_TTL_S)), renewed)
+        self._send_quietly("XTRIM", self._bell, "MINID", self._bell_id)
+
+    def _call(self, callback: Callable[[Any], None], function: str, *args: Any) -> None:
+        keys = self._keys
+        self._commits.send(hiredis.pack_command(("FCALL", function, 1, keys.meta, keys.prefix, *args)), callback)
+
+    def _send_quietly(self, *args: Any) -> None:
+        self._commits.send(hiredis.pack_command(args), _ignore)
+
+
+def _ignore(_: Any) -> None:
+    """Take an answer that changes nothing."""

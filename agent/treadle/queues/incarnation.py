@@ -1,0 +1,66 @@
+"""Taking hold of a loop: the call `incarnate` and what it answers."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+from treadle.errors import TenureLost
+from treadle.queues.admin import limit_args
+from treadle.queues.keys import Keys
+from treadle.queues.tenure import LoopKey, TenureSpec
+
+
+class ReadFrom(NamedTuple):
+    """Where reading of a queue begins."""
+
+    queue: str
+    first: int
+    tail: int
+    nmax: int
+    counted: bool
+
+
+@dataclass(slots=True)
+class Incarnation:
+    """What a loop is told when it opens."""
+
+    inc: int
+    seq: int
+    nonce: bytes  # of the last commit
+    life: str
+    iteration: int
+    completed: bool
+    reads: tuple[ReadFrom, ...]
+    nonce_root: str
+    state: dict[str, dict[str, bytes]] = field(default_factory=dict)
+
+
+def request(keys: Keys, spec: TenureSpec, inc: int, nonce: str, host: str) -> tuple[Any, ...]:
+    """Return the call that raises the incarnation from `inc`."""
+    args: list[Any] = ["FCALL", "treadle_incarnate", 1, keys.loop(spec.key), keys.prefix, str(spec.key)]
+    args += (spec.epoch, inc, nonce, host, len(spec.reads), *spec.reads, len(spec.writes))
+    for queue, limit in spec.writes.items():
+        args += (queue, *limit_args(limit))
+    return tuple(args)
+
+
+def read(answer: list[Any], spec: TenureSpec, nonce: str) -> Incarnation:
+    """Read the answer. Raises TenureLost."""
+    if answer[0] != b"OK":
+        raise lost(answer, spec.key)
+    _, inc, seq, last_nonce, life, iteration, completed, positions = answer
+    reads = tuple(
+        ReadFrom(queue, first, tail, nmax, mode == b"counted")
+        for queue, (first, tail, nmax, mode, _) in zip(spec.reads, positions, strict=True)
+    )
+    return Incarnation(inc, seq, last_nonce, life.decode(), iteration, completed == 1, reads, nonce)
+
+
+def lost(answer: list[Any], key: LoopKey) -> TenureLost:
+    """Return why a loop may not be held."""
+    if answer[0] == b"BAD_TYPE":
+        msg = "A key of the queues holds something else."
+        return TenureLost(msg, reason="bad-type", loop=str(key), key=answer[1].decode())
+    msg = "The epoch of this loop is not the one in Redis."
+    return TenureLost(msg, reason="fenced", loop=str(key), stored_epoch=answer[1], stored_inc=answer[2])

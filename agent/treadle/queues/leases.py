@@ -1,0 +1,46 @@
+"""Messages that were popped one by one inside an iteration: leased until it commits, given back when it is dropped."""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from treadle.queues.tenure import Tenure
+
+_Leased = tuple[int, Any]  # number and item
+
+
+class Leases:
+    """The messages of a tenure that nodes pop, by queue."""
+
+    def __init__(self, tenure: Tenure) -> None:
+        self._tenure = tenure
+        self._here: dict[str, deque[_Leased]] = {}
+        self._taken: list[tuple[str, _Leased]] = []
+
+    def take(self, queue: str) -> _Leased | None:
+        """Lease the next message of a queue if one is here."""
+        here = self._here.setdefault(queue, deque())
+        if not here:
+            batch = self._tenure.poll(queue)
+            if batch is None:
+                return None
+            here.extend(enumerate(batch.items, batch.first))
+        leased = here.popleft()
+        self._taken.append((queue, leased))
+        return leased
+
+    def ended(self, queue: str) -> bool:
+        """Tell whether no message will ever come; nothing is here when this is asked."""
+        return self._tenure.ended(queue)
+
+    def keep(self) -> None:
+        """Let go of what was taken: the iteration committed."""
+        self._taken.clear()
+
+    def give_back(self) -> None:
+        """Put what was taken back, in order: the iteration was dropped."""
+        while self._taken:
+            queue, leased = self._taken.pop()
+            self._here[queue].appendleft(leased)

@@ -1,0 +1,218 @@
+"""The commit pipeline of one loop: decides what is sent when. Pure: no I/O, the clock is handed in.
+
+    append --> waiting --due()--> flying --answered(OK)--> committed
+                  ^                 |  disconnected(): the identical bytes are due again
+                  |                 |  answered(FULL): sent once  -> back to waiting, cut to the room
+                  +-----------------+                  sent twice -> a new inc first (want_inc, refenced)
+
+At most one commit of a loop is under way. With nothing in flight what waits goes at once; else it gathers.
+A sequence number gets other content only when the refused bytes were sent exactly once: otherwise a copy may
+still be under way, and a new inc fences it first.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import hiredis
+
+from treadle.errors import TenureLost
+from treadle.queues.answers import Remedy, remedy
+from treadle.queues.group import Contents, Iteration, Ranges, Writer, arguments, fit
+
+MAX_ITERATIONS = 2000
+MAX_BYTES = 1024 * 1024
+BACKOFF_S = (0.1, 1.0)
+FULL_LOOK_S = 5.0  # a ring for room that got lost costs no more than this
+
+_LOST = {
+    b"FENCED": ("fenced", "Another instance of the loop has taken over."),
+    b"CONFLICT": ("conflict", "The same sequence number was committed with other content."),
+    b"GAP": ("gap", "The server has lost writes: it knows fewer commits than this loop has made."),
+    b"SHIFTED": ("shifted", "A queue was purged or scaled under this loop."),
+    b"BAD_TYPE": ("bad-type", "A key of the queues holds something else."),
+    b"DLQ_FULL": ("dlq-full", "The dead letters of a queue are full."),
+}
+
+
+class Commit:
+    """One group on its way: its bytes never change."""
+
+    __slots__ = ("iterations", "nonce", "on_wire", "payload", "ranges", "sends", "seq")
+
+    def __init__(self, seq: int, nonce: bytes, iterations: list[Iteration], ranges: Ranges, payload: bytes) -> None:
+        self.seq = seq
+        self.nonce = nonce
+        self.iterations = iterations
+        self.ranges = ranges
+        self.payload = payload
+        self.sends = 0
+        self.on_wire = False  # sent on the connection of now, not answered yet
+
+
+class Pipeline:
+    """See the module. `waiting` may be appended to from another thread; all else is one thread's."""
+
+    def __init__(
+        self,
+        writer: Writer,
+        fence: tuple[int, int, int],
+        nonce_root: str,
+        weigh: Callable[[str, int, int], int],
+    ) -> None:
+        self.waiting: deque[Iteration] = deque()
+        self.flying: Commit | None = None
+        self.lost: TenureLost | None = None
+        self.want_inc = False
+        self.full_on: str | None = None  # the queue whose room is waited for
+        self.not_before = 0.0
+        self.trouble: str | None = None
+        self._writer = writer
+        self._epoch, self.inc, self._seq = fence
+        self._nonce_root = nonce_root
+        self._built = 0
+        self._weigh = weigh
+        self._rooms: dict[str, tuple[int, int]] = {}
+        self._backoff_s = BACKOFF_S[0]
+
+    @property
+    def idle(self) -> bool:
+        """Whether nothing waits and nothing flies."""
+        return self.flying is None and not self.waiting
+
+    def due(self, now: float) -> Commit | None:
+        """Return what is to be sent now, None when nothing is. Call again after every event and at `not_before`."""
+        if self.lost or self.want_inc or now < self.not_before:
+            return None
+        commit = self.flying
+        if commit is None:
+            if not self.waiting:
+                return None
+            commit = self.flying = self._build()
+        elif commit.on_wire:
+            return None
+        commit.on_wire = True
+        commit.sends += 1
+        return commit
+
+    def disconnected(self) -> None:
+        """Take note that the connection is gone: whether what flies was done is not known."""
+        if self.flying is not None:
+            self.flying.on_wire = False
+
+    def answered(self, answer: Any, now: float) -> Commit | None:
+        """Take the answer to what flies. Returns the commit when it is done, for good."""
+        commit = self.flying
+        if commit is None:
+            return None
+        commit.on_wire = False
+        if not isinstance(answer, list):
+            self._failed(str(answer), now)
+            return None
+        match answer[0]:
+            case b"OK" | b"DUPLICATE":
+                self._done(answer)
+                return commit
+            case b"FULL":
+                self._full(commit, answer, now)
+            case code:
+                reason, sentence = _LOST.get(code, ("conflict", "The queues gave an answer that is not known."))
+                self._lose(reason, sentence, answer[1:])
+        return None
+
+    def refenced(self, inc: int, seq: int, nonce: bytes, now: float) -> Commit | None:
+        """Take the new inc that fences every copy under way. Returns the commit if it turns out to be done."""
+        self.want_inc = False
+        self.inc = inc
+        commit = self.flying
+        if commit is None:
+            return None
+        if seq == commit.seq and nonce == commit.nonce:
+            self._done([b"DUPLICATE"])
+            return commit
+        self._take_back(commit)
+        self.not_before = now
+        return None
+
+    def room(self, queue: str) -> bool:
+        """Take a ring for room; True when this loop waits for it. The next group finds out how much there is."""
+        if self.full_on != queue:
+            return False
+        self._rooms[queue] = (1, 1)
+        self.full_on = None
+        self.not_before = 0.0
+        return True
+
+    def _build(self) -> Commit:
+        self.full_on = None
+        group, contents = self._take()
+        self._built += 1
+        seq, nonce = self._seq + 1, f"{self._nonce_root}{self._built}".encode()
+        fence = (self._epoch, self.inc, seq, nonce)
+        args = arguments(self._writer, fence, group, contents, self._weigh)
+        return Commit(seq, nonce, group, contents.ranges, hiredis.pack_command(tuple(args)))
+
+    def _take(self) -> tuple[list[Iteration], Contents]:
+        waiting = self.waiting
+        group: list[Iteration] = []
+        size = 0
+        for _ in range(min(MAX_ITERATIONS, len(waiting))):
+            size += waiting[0][5]
+            if size > MAX_BYTES and group:
+                break
+            group.append(waiting.popleft())
+        contents = Contents(group)
+        if self._rooms and self._crowded(contents):
+            fitting = fit(group, self._rooms)
+            if fitting < len(group):
+                waiting.extendleft(reversed(group[fitting:]))
+                group = group[:fitting]
+                contents = Contents(group)
+        return group, contents
+
+    def _crowded(self, contents: Contents) -> bool:
+        for queue, items in contents.pushes.items():
+            messages, size = self._rooms.get(queue, (-1, -1))
+            if 0 <= messages < len(items) or (size >= 0 and size < sum(map(len, items))):
+                return True
+        return False
+
+    def _done(self, answer: Sequence[Any]) -> None:
+        self._seq += 1
+        self.flying = None
+        self.trouble = None
+        self._backoff_s = BACKOFF_S[0]
+        for room in answer[2:]:
+            self._rooms[room[0].decode()] = (room[1], room[2])
+
+    def _full(self, commit: Commit, answer: Sequence[Any], now: float) -> None:
+        queue, messages, size = answer[1].decode(), answer[2], answer[3]
+        self._rooms[queue] = (messages, size)
+        if messages == 0 or size == 0:
+            self.full_on = queue
+            self.not_before = now + FULL_LOOK_S
+        if commit.sends > 1:
+            self.want_inc = True
+        else:
+            self._take_back(commit)
+
+    def _take_back(self, commit: Commit) -> None:
+        self.flying = None
+        self.waiting.extendleft(reversed(commit.iterations))
+
+    def _failed(self, error: str, now: float) -> None:
+        self.trouble = error
+        match remedy(error):
+            case Remedy.OUT_OF_MEMORY | Remedy.WAIT:
+                self.not_before = now + self._backoff_s
+                self._backoff_s = min(BACKOFF_S[1], self._backoff_s * 2)
+            case Remedy.RELOCATE:
+                self.not_before = now + BACKOFF_S[0]
+            case Remedy.NONE:
+                self._lose("refused", f"The server refused the commit: {error}", [])
+
+    def _lose(self, reason: str, sentence: str, details: Sequence[Any]) -> None:
+        facts = [d.decode(errors="replace") if isinstance(d, bytes) else d for d in details]
+        self.lost = TenureLost(sentence, reason=reason, loop=self._writer.loop, answer=facts)

@@ -1,0 +1,336 @@
+"""What one pool host shares between its loops: two connections to the queues of one namespace.
+
+One connection commits for all loops, the other one listens (see feed.py). Tasks of an asyncio host use it on
+their own event loop; thread hosts and loop processes use `RedisHost.in_thread`, which runs it in a thread.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import re
+import secrets
+import threading
+import time
+import weakref
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from treadle import failpoints
+from treadle.errors import QueueError, TenureLost
+from treadle.queues import incarnation
+from treadle.queues.feed import Feed
+from treadle.queues.group import Writer
+from treadle.queues.incarnation import Incarnation
+from treadle.queues.keys import Keys
+from treadle.queues.line import Line
+from treadle.queues.pipeline import Commit
+from treadle.queues.reader import Reader
+from treadle.queues.redis_tenure import RedisTenure
+from treadle.queues.wire import GONE, Wire, request
+
+if TYPE_CHECKING:
+    from treadle.queues.redis_thread import ThreadedRedisHost
+    from treadle.queues.tenure import Tenure, TenureSpec
+
+_TICK_S = 0.5
+_KEEP_BELL_S = 5.0
+_STUCK_S = 10.0  # a call without an answer for so long: the connection is taken to be dead
+_LISTEN_STUCK_S = 15.0
+_hosts: weakref.WeakSet[RedisHost] = weakref.WeakSet()
+
+
+class RedisHost:
+    """See the module, and treadle.queues.tenure.QueueHost.
+
+    `expected_id` is the namespace's id in Redis as the controller knows it; with another one no loop opens.
+    """
+
+    def __init__(self, url: str, namespace: str, host_name: str, *, expected_id: str | None = None) -> None:
+        self.namespace = namespace
+        self.keys = Keys(namespace)
+        # Two processes never share a doorbell, not even one after the other.
+        self.name = re.sub(r"[^A-Za-z0-9._-]", "-", host_name)[:64] + "~" + secrets.token_hex(4)
+        self.wrong: TenureLost | None = None
+        self._id = expected_id
+        self._commits = Line(url, namespace, f"treadle-commit-{self.name}", self._greet)
+        self._feed = Feed(self.keys, self.name, url, self._commits, on_room=self._room, lose=self._lose_reader)
+        self._tenures: dict[int, RedisTenure] = {}
+        self._run_task: asyncio.Task[None] | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._thread = 0
+        self._stopped = False
+        self._side: set[asyncio.Task[None]] = set()
+        self._before_send = failpoints.armed("commit.before-send")
+        self._after_send = failpoints.armed("commit.after-send")
+        self._after_answer = failpoints.armed("commit.after-answer")
+
+    @staticmethod
+    def in_thread(
+        url: str, namespace: str, host_name: str, *, expected_id: str | None = None
+    ) -> ThreadedRedisHost:
+        """Return a started host that runs in a thread of its own. Raises QueueError like `start`."""
+        from treadle.queues.redis_thread import ThreadedRedisHost  # noqa: PLC0415 it imports this module
+
+        return ThreadedRedisHost(RedisHost(url, namespace, host_name, expected_id=expected_id))
+
+    @property
+    def trouble(self) -> str | None:
+        """Why Redis can't be used at the moment, None when it can."""
+        return self._commits.trouble or self._feed.line.trouble
+
+    async def start(self, timeout_s: float = 10.0) -> None:
+        """Connect. Raises QueueError when Redis does not answer in time."""
+        if self._run_task is not None:
+            return
+        self._loop = asyncio.get_running_loop()
+        self._thread = threading.get_ident()
+        _hosts.add(self)
+        self._run_task = self._loop.create_task(self._run(), name=f"queues of {self.namespace}")
+        try:
+            async with asyncio.timeout(timeout_s):
+                await self._commits.up.wait()
+                await self._feed.line.up.wait()
+        except TimeoutError as exc:
+            trouble = self.trouble
+            await self.stop()
+            raise QueueError(f"Redis does not answer: {trouble or 'timeout'}") from exc
+
+    async def stop(self) -> None:
+        """Close the connections; every tenure is lost."""
+        self._stopped = True
+        task, self._run_task = self._run_task, None
+        if task is not None:
+            with contextlib.suppress(QueueError, TimeoutError):
+                if self._commits.up.is_set():
+                    await self._commits.ask("DEL", self.keys.doorbell(self.name), timeout_s=0.5)
+            task.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await task
+        self._lose_all("stopped", "The host of this loop was stopped.")
+        _hosts.discard(self)
+
+    async def open(self, spec: TenureSpec) -> Tenure:
+        """Incarnate a loop under its epoch and load its state. Raises TenureLost, or QueueError without an answer."""
+        if self.wrong is not None:
+            raise self.wrong
+        if self._stopped or self._run_task is None:
+            msg = "This host of queues is not running."
+            raise QueueError(msg)
+        found = await self._incarnate(spec, None, secrets.token_hex(6))
+        for node in spec.stateful:
+            pairs = await self._commits.ask("HGETALL", self.keys.state(spec.key, node))
+            names = (name.decode() for name in pairs[::2])
+            found.state[node] = dict(zip(names, pairs[1::2], strict=True))
+        writer = Writer(self.keys.prefix, str(spec.key), self.name, tuple(spec.writes))
+        tenure = RedisTenure(spec, found, writer, namespace=self.namespace, send=self._kick, ask=self._want)
+        self._tenures[id(tenure)] = tenure
+        for read in found.reads:
+            self._feed.add(tenure.readers[read.queue], has_data=read.tail > read.first)
+        return tenure
+
+    async def close(self, tenure: Tenure) -> None:
+        """Let go of a loop; what it had not committed is forgotten."""
+        if self._tenures.pop(id(tenure), None) is None:
+            return
+        assert isinstance(tenure, RedisTenure)
+        for reader in tenure.readers.values():
+            self._feed.drop(reader)
+        if tenure.lost is None:
+            tenure.lost = TenureLost("The tenure was closed.", reason="closed", loop=str(tenure.key))
+        tenure.wake()
+
+    async def _incarnate(self, spec: TenureSpec, inc: int | None, nonce: str) -> Incarnation:
+        if inc is None:
+            stored = await self._commits.ask("HMGET", self.keys.loop(spec.key), "epoch", "inc")
+            epoch, inc = int(stored[0] or 0), int(stored[1] or 0)
+            if epoch != spec.epoch:
+                raise incarnation.lost([b"FENCED", epoch, inc], spec.key)
+        call = incarnation.request(self.keys, spec, inc, nonce, self.name)
+        return incarnation.read(await self._commits.ask(*call), spec, nonce)
+
+    # The connections
+
+    async def _run(self) -> None:
+        try:
+            async with asyncio.TaskGroup() as group:
+                group.create_task(self._commits.run(), name="commit connection")
+                group.create_task(self._feed.line.run(), name="feed connection")
+                group.create_task(self._feed.run(), name="feed")
+                group.create_task(self._tick(), name="queue upkeep")
+        finally:
+            # A side task that died must not leave loops waiting for ever.
+            self._lose_all("stopped", "The host of this loop has stopped.")
+
+    async def _tick(self) -> None:
+        kept = time.monotonic()
+        watch = {self._commits: _Watch(_STUCK_S), self._feed.line: _Watch(_LISTEN_STUCK_S)}
+        while True:
+            await asyncio.sleep(_TICK_S)
+            now = time.monotonic()
+            self._feed.cool()
+            if now - kept >= _KEEP_BELL_S:
+                kept = now
+                self._feed.keep_bell()
+            for line, stuck in watch.items():
+                if line.wire is not None and stuck.look(line.wire, now):
+                    line.abort()
+
+    async def _greet(self, wire: Wire) -> None:
+        found = await request(wire, "HGET", self.keys.meta, "id")
+        ident = found.decode() if found else None
+        if self._id is None:
+            self._id = ident
+        elif ident != self._id:
+            self.wrong = TenureLost("This Redis holds another namespace of the same name.", reason="wrong-redis")
+            self._lose_all("wrong-redis", str(self.wrong))
+        # The line is up as soon as this returns; what was under way is sent again, byte for byte.
+        asyncio.get_running_loop().call_soon(self._resend)
+
+    def _resend(self) -> None:
+        for tenure in list(self._tenures.values()):
+            tenure.pipeline.disconnected()
+            self._flush(tenure)
+        self._feed.ask_all()
+
+    # Commits
+
+    def _kick(self, tenure: RedisTenure) -> None:
+        loop = self._loop
+        assert loop is not None
+        if threading.get_ident() == self._thread:
+            loop.call_soon(self._flush, tenure)
+        else:
+            with contextlib.suppress(RuntimeError):  # the host was stopped: the tenure is lost, and says so
+                loop.call_soon_threadsafe(self._flush, tenure)
+
+    def _want(self, reader: Reader) -> None:
+        loop = self._loop
+        assert loop is not None
+        if threading.get_ident() == self._thread:
+            self._feed.want(reader)
+        else:
+            with contextlib.suppress(RuntimeError):
+                loop.call_soon_threadsafe(self._feed.want, reader)
+
+    def _flush(self, tenure: RedisTenure) -> None:
+        if tenure.lost is not None:
+            return
+        pipeline = tenure.pipeline
+        now = time.monotonic()
+        commit = pipeline.due(now)
+        if commit is not None:
+            if self._before_send is not None:
+                self._before_send()
+            self._commits.send(commit.payload, partial(self._answered, tenure, commit))
+            if self._after_send is not None:
+                self._after_send()
+        elif pipeline.idle:
+            tenure.asked = False
+            if pipeline.waiting:  # appended just before the flag fell
+                tenure.asked = True
+                self._kick(tenure)
+        elif now < pipeline.not_before:
+            loop = asyncio.get_running_loop()
+            loop.call_later(pipeline.not_before - now, self._flush, tenure)
+
+    def _answered(self, tenure: RedisTenure, commit: Commit, answer: Any) -> None:
+        pipeline = tenure.pipeline
+        if pipeline.flying is not commit or not commit.on_wire:
+            return
+        if answer is GONE:
+            commit.on_wire = False
+            return
+        done = pipeline.answered(answer, time.monotonic())
+        if done is not None:
+            self._settle(tenure, done)
+            if self._after_answer is not None:
+                self._after_answer()
+        elif pipeline.lost is not None:
+            self._lose(tenure, pipeline.lost)
+        elif pipeline.want_inc:
+            self._spawn(self._refence(tenure))
+        self._flush(tenure)
+        tenure.wake()
+
+    def _settle(self, tenure: RedisTenure, commit: Commit) -> None:
+        for queue, ranges in commit.ranges.items():
+            tenure.readers[queue].committed(ranges)
+        tenure.committed_bytes += sum(iteration[5] for iteration in commit.iterations)
+        tenure.committed += len(commit.iterations)
+
+    async def _refence(self, tenure: RedisTenure) -> None:
+        pipeline = tenure.pipeline
+        try:
+            found = await self._incarnate(tenure.spec, pipeline.inc, secrets.token_hex(6))
+        except (TenureLost, QueueError) as exc:
+            lost = exc if isinstance(exc, TenureLost) else TenureLost(str(exc), reason="unreachable")
+            self._lose(tenure, lost)
+            return
+        tenure.inc = found.inc
+        done = pipeline.refenced(found.inc, found.seq, found.nonce, time.monotonic())
+        if done is not None:
+            self._settle(tenure, done)
+        self._flush(tenure)
+        tenure.wake()
+
+    def _spawn(self, coro: Any) -> None:
+        task = asyncio.get_running_loop().create_task(coro)
+        self._side.add(task)
+        task.add_done_callback(self._side.discard)
+
+    def _room(self, queue: str) -> None:
+        for tenure in list(self._tenures.values()):
+            if tenure.pipeline.room(queue):
+                self._flush(tenure)
+                tenure.wake()
+
+    # Losing
+
+    def _lose_reader(self, reader: Reader, why: TenureLost) -> None:
+        self._lose(reader.tenure, why)
+
+    def _lose(self, tenure: RedisTenure, why: TenureLost) -> None:
+        if tenure.lost is None:
+            tenure.lost = why
+        for reader in tenure.readers.values():
+            self._feed.drop(reader)
+        tenure.wake()
+
+    def _lose_all(self, reason: str, sentence: str) -> None:
+        for tenure in list(self._tenures.values()):
+            self._lose(tenure, TenureLost(sentence, reason=reason, loop=str(tenure.key)))
+
+    def _forked(self) -> None:
+        # In a copy of this process: the loop may not be committed from two places.
+        for line in (self._commits, self._feed.line):
+            if line.wire is not None:
+                line.wire.close_copy()
+                line.wire = None
+        for tenure in self._tenures.values():
+            tenure.lost = TenureLost("This process is a copy of the one that runs the loop.", reason="forked")
+
+
+class _Watch:
+    """Notices that a connection owes answers and gives none."""
+
+    def __init__(self, patience_s: float) -> None:
+        self._patience_s = patience_s
+        self._seen = -1
+        self._since = 0.0
+
+    def look(self, wire: Wire, now: float) -> bool:
+        """Return whether it is stuck."""
+        if not wire.waiting or wire.answers != self._seen:
+            self._seen, self._since = wire.answers, now
+            return False
+        return now - self._since > self._patience_s
+
+
+def _after_fork() -> None:
+    for host in list(_hosts):
+        host._forked()  # noqa: SLF001 a hook of this module
+
+
+os.register_at_fork(after_in_child=_after_fork)

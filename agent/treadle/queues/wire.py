@@ -1,0 +1,127 @@
+"""One connection to Redis, as thin as it can be: packed commands out, answers to callbacks in order."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+from collections import deque
+from collections.abc import Callable
+from typing import Any, Final, cast
+
+import hiredis
+
+from treadle.queues.locate import Server
+
+
+class Gone:
+    """The answer of a call whose connection went away: whether it was done is not known."""
+
+
+GONE: Final = Gone()
+_MORE: Final = object()
+Callback = Callable[[Any], None]
+
+
+class Wire(asyncio.Protocol):
+    """See the module. Made by `connect`."""
+
+    def __init__(self, on_lost: Callable[[], None]) -> None:
+        self._reader = hiredis.Reader(notEnoughData=_MORE)
+        self._calls: deque[Callback] = deque()
+        self._transport: asyncio.Transport | None = None
+        self._on_lost = on_lost
+        self.answers = 0
+
+    @property
+    def waiting(self) -> int:
+        """Calls that have no answer yet."""
+        return len(self._calls)
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Take the transport."""
+        self._transport = cast("asyncio.Transport", transport)
+
+    def send(self, payload: bytes, callback: Callback) -> None:
+        """Send packed bytes; the callback gets the answer, an error reply, or GONE."""
+        if self._transport is None:
+            callback(GONE)
+            return
+        self._calls.append(callback)
+        self._transport.write(payload)
+
+    def data_received(self, data: bytes) -> None:
+        """Hand out the answers that are complete."""
+        reader = self._reader
+        try:
+            reader.feed(data)
+            while (answer := reader.gets()) is not _MORE:
+                self.answers += 1
+                self._calls.popleft()(answer)
+        except (hiredis.ProtocolError, IndexError):
+            self.abort()  # not a Redis server, or an answer to nothing
+
+    def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 the reason changes nothing
+        """Tell everybody who waits that there will be no answer."""
+        self._transport = None
+        calls, self._calls = self._calls, deque()
+        for callback in calls:
+            callback(GONE)
+        self._on_lost()
+
+    def abort(self) -> None:
+        """Cut the connection."""
+        if self._transport is not None:
+            self._transport.abort()
+
+    def close_copy(self) -> None:
+        """Close the connection's descriptor in a fork of this process; the original keeps its own."""
+        if self._transport is not None:
+            sock = self._transport.get_extra_info("socket")
+            if sock is not None:
+                with contextlib.suppress(OSError):
+                    os.close(sock.fileno())
+
+
+async def connect(server: Server, on_lost: Callable[[], None], *, name: str, timeout_s: float = 5.0) -> Wire:
+    """Open a connection and log in. Raises OSError, TimeoutError or hiredis.ReplyError."""
+    loop = asyncio.get_running_loop()
+    wire = Wire(on_lost)
+    async with asyncio.timeout(timeout_s):
+        if server.path:
+            await loop.create_unix_connection(lambda: wire, server.path)
+        else:
+            await loop.create_connection(lambda: wire, server.host, server.port, ssl=server.ssl_context())
+        try:
+            await _log_in(wire, server, name)
+        except BaseException:
+            wire.abort()
+            raise
+    return wire
+
+
+async def _log_in(wire: Wire, server: Server, name: str) -> None:
+    if server.password is not None:
+        login = (server.username, server.password) if server.username else (server.password,)
+        await request(wire, "AUTH", *login)
+    if server.db:
+        await request(wire, "SELECT", server.db)
+    await request(wire, "CLIENT", "SETNAME", name)
+
+
+async def request(wire: Wire, *args: Any) -> Any:
+    """Send one command and return its answer. Raises hiredis.ReplyError, or ConnectionError."""
+    future: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+
+    def done(answer: Any) -> None:
+        if not future.done():
+            future.set_result(answer)
+
+    wire.send(hiredis.pack_command(args), done)
+    answer = await future
+    if answer is GONE:
+        msg = "the connection was lost"
+        raise ConnectionError(msg)
+    if isinstance(answer, hiredis.ReplyError):
+        raise answer
+    return answer
