@@ -5,7 +5,13 @@ TreadleError
 |   +-- NotEncodable      a payload, state value or header that has no JSON-like form
 |   +-- MessageTooLarge   one message above the limit
 |   +-- IterationTooLarge one iteration pushes more than the limits allow
+|   +-- StateTooLarge     a value of a node's state, or all of it, above the limit
+|   +-- BadOutput         a node returned what no edge can take
+|   +-- BadMessage        a message in a queue can't be read
 +-- UndeclaredQueue       a node used a queue that its configuration doesn't name
++-- UndeclaredState       a node used state, and its class doesn't say so
++-- StateVersionError     state of another version that the node can't migrate
++-- QueueEmpty            a queue-reader found no message in time, and `on_empty` is `error`
 +-- LoopStopping          a wait ended because the loop is being drained
 +-- Retry                 raised by a node: try this iteration again later
 +-- Permanent             raised by a node: trying again is useless
@@ -62,10 +68,46 @@ class IterationTooLarge(DataError):
     code = "iteration-too-large"
 
 
+class StateTooLarge(DataError):
+    """A node's state is larger than may be kept."""
+
+    code = "state-too-large"
+
+
+class BadOutput(DataError):
+    """A node returned what no edge can take."""
+
+    code = "bad-output"
+
+
+class BadMessage(DataError):
+    """A message in a queue can't be read."""
+
+    code = "bad-message"
+
+
 class UndeclaredQueue(TreadleError):
     """A node used a queue that its `queues` don't name."""
 
     code = "undeclared-queue"
+
+
+class UndeclaredState(TreadleError):
+    """A node used `self.state`, and its class doesn't declare `stateful = True`."""
+
+    code = "undeclared-state"
+
+
+class StateVersionError(TreadleError):
+    """The state was written by another version of the node, and can't be migrated."""
+
+    code = "state-version"
+
+
+class QueueEmpty(TreadleError):
+    """A queue-reader found no message in time."""
+
+    code = "queue-empty"
 
 
 class LoopStopping(TreadleError):

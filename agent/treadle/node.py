@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar, get_args, get
 from pydantic import BaseModel, ConfigDict
 
 if TYPE_CHECKING:
-    from collections.abc import MutableMapping
+    from collections.abc import Callable, MutableMapping
 
     from treadle.loop.context import NodeContext
     from treadle.queues.manager import QueueManager
@@ -51,6 +51,7 @@ class Node(Generic[P]):
     state: MutableMapping[str, Any]
     queue_manager: QueueManager
     orchestrator: Orchestrator
+    execute: Callable[..., Any]  # the work; what it takes is for the roles below to say
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)

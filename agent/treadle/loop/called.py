@@ -1,0 +1,101 @@
+"""A loop whose work comes from a ProducerNode: it is called, and what it returns runs through the plan."""
+
+from __future__ import annotations
+
+from time import perf_counter_ns
+from typing import TYPE_CHECKING, Any
+
+from treadle.data import Idle, LoopComplete, NodeData
+from treadle.loop.output import is_signal
+
+if TYPE_CHECKING:
+    from treadle.loop.run import Run, Verdict
+
+HOUSEKEEPING_NS = 50_000_000  # between two looks at what raises no flag
+TURN_NS = 1_000_000  # how long a task keeps the event loop of its host
+
+
+class Called:
+    """Drives a ProducerNode."""
+
+    def __init__(self, run: Run) -> None:
+        self._run = run
+
+    def ready(self) -> bool:
+        """Whether the producer may be asked: always; only it knows."""
+        return True
+
+    def ended(self) -> bool:
+        """Only the producer says so, by LoopComplete."""
+        return False
+
+    async def iterate(self) -> Verdict:  # noqa: C901, PLR0912, PLR0915 - the hot loop: a call per part would cost a tenth
+        """Iterate until something ends the loop. Raises LoopFailed."""
+        run = self._run
+        tenure, control, iteration, stats = run.tenure, run.control, run.iteration, run.stats
+        cross, carry, durations, chain = run.boundary.cross, run.walk.carry, stats.durations, run.chain
+        chained = chain.run
+        producer = run.steps[0]
+        produce, awaits, taken = producer.call, producer.awaits, producer.durations
+        clock = perf_counter_ns
+        timed = run.boundary.timed
+        turn = TURN_NS if run.mode.asynchronous else HOUSEKEEPING_NS
+        idle = False
+        due = then = 0  # the first look comes before the first iteration
+        while True:
+            if control.raised or then >= due:
+                verdict = await cross(self)
+                if verdict is not None:
+                    return verdict
+                then = clock()
+                due = 0 if timed else then + turn
+            start = then
+            iteration.at = 0
+            try:
+                output = produce()
+                if awaits:
+                    output = await output
+                then = clock()
+                if type(output) is dict:
+                    output = NodeData(output)
+                if type(output) is NodeData:
+                    taken[(then - start).bit_length()] += 1
+                    if chained is None:
+                        then = await carry(0, output, None, then)
+                    else:
+                        then = chained(output, then) or await carry(*chain.left, clock())
+                elif is_signal(output, LoopComplete):
+                    if iteration.touched:
+                        run.commit(())
+                    return "completed"
+                elif not iteration.touched and _no_work(output):
+                    self._idle(output)
+                    idle, due = True, 0
+                    continue
+                else:
+                    taken[(then - start).bit_length()] += 1
+                    then = await carry(0, output, None, then)
+            except BaseException as exc:  # noqa: BLE001 - a node's; what isn't is raised again
+                run.failed(exc)
+                due = 0
+                continue
+            durations[(then - start).bit_length()] += 1
+            if idle:
+                run.boundary.pace.worked()
+                idle = False
+            if iteration.touched:
+                run.commit(())
+                then = clock()
+                if not tenure.has_room:
+                    due = 0
+            else:
+                stats.untouched += 1
+
+    def _idle(self, output: Any) -> None:
+        run = self._run
+        run.stats.idle_ticks += 1
+        run.boundary.pace.idle(run.clock.monotonic(), output.after if isinstance(output, Idle) else None)
+
+
+def _no_work(output: Any) -> bool:
+    return output is None or isinstance(output, Idle) or (isinstance(output, list | tuple) and not output)

@@ -1,0 +1,97 @@
+"""A loop that a queue feeds: each message is one iteration, a whole batch is worked off without looking up."""
+
+from __future__ import annotations
+
+from time import perf_counter_ns
+from typing import TYPE_CHECKING, Any
+
+from treadle.data import NodeData, Route
+from treadle.headers import HANDLE, MessageHeaders
+from treadle.loop.called import HOUSEKEEPING_NS, TURN_NS
+from treadle.queues.manager import bad_message
+from treadle.queues.tenure import BadItem, Batch
+
+if TYPE_CHECKING:
+    from treadle.loop.run import Run, Verdict
+
+
+class Fed:
+    """Takes messages from one or more queues, in turn a batch of each."""
+
+    def __init__(self, run: Run) -> None:
+        self._run = run
+        self._queues = list(run.plan.steps[0].queues)
+        self._batch: Batch | None = None
+        self._position = 0  # of the next message in the batch
+        self._routes = run.plan.tail_of is not None
+
+    def ready(self) -> bool:
+        """Whether a message is here; takes a batch if need be."""
+        if self._batch is not None and self._position < len(self._batch.items):
+            return True
+        for queue in tuple(self._queues):
+            # The queue that was asked goes to the end: merged queues take turns.
+            self._queues.append(self._queues.pop(0))
+            self._batch = self._run.tenure.poll(queue)
+            if self._batch is not None and self._batch.items:
+                self._position = 0
+                return True
+        return False
+
+    def ended(self) -> bool:
+        """Whether no message will ever come."""
+        return all(self._run.tenure.ended(queue) for queue in self._queues)
+
+    async def iterate(self) -> Verdict:
+        """Iterate until something ends the loop. Raises LoopFailed."""
+        while True:
+            verdict = await self._run.boundary.cross(self)
+            if verdict is not None:
+                return verdict
+            if self._batch is not None:
+                self._position = await self._work_off(self._batch, self._position)
+
+    async def _work_off(self, batch: Batch, position: int) -> int:
+        """Run an iteration per message until the batch is done or something wants attention; returns the position."""
+        run = self._run
+        tenure, control, iteration, chain = run.tenure, run.control, run.iteration, run.chain
+        append, keep, carry, durations = tenure.append, iteration.keep, run.walk.carry, run.stats.durations
+        chained = chain.run
+        taken, clock, routes = run.steps[0].durations, perf_counter_ns, self._routes
+        queue, first, items = batch
+        prefix = f"{tenure.namespace}/{queue}/"
+        then = clock()
+        due = 0 if run.boundary.timed else then + (TURN_NS if run.mode.asynchronous else HOUSEKEEPING_NS)
+        for at in range(position, len(items)):
+            start, item, number = then, items[at], first + at
+            iteration.at = 0
+            try:
+                if type(item) is BadItem:
+                    raise bad_message(queue, number, item)  # noqa: TRY301 - fails like any other iteration
+                payload, carried = item
+                iteration.message = headers = MessageHeaders(prefix, queue, number, carried)
+                data = NodeData(payload, headers)
+                then = clock()
+                taken[(then - start).bit_length()] += 1
+                if chained is None or (routes and carried):
+                    then = await carry(0, _routed(data, carried) if routes else data, headers, then)
+                else:
+                    then = chained(data, then) or await carry(*chain.left, clock())
+            except BaseException as exc:  # noqa: BLE001 - a node's; what isn't is raised again
+                run.failed(exc)
+                return at
+            durations[(then - start).bit_length()] += 1
+            if iteration.changed or iteration.reads or iteration.effects:
+                run.commit(((queue, number, number),))
+            else:
+                append(((queue, number, number),), iteration.pushes)
+                keep()
+            if control.raised or then >= due or not tenure.has_room:
+                return at + 1
+        return len(items)
+
+
+def _routed(data: NodeData, carried: Any) -> Any:
+    """Return what a non-blocking node sent to this tail: its Route again, if it was one."""
+    handle = None if carried is None else carried.get(HANDLE)
+    return data if handle is None else Route(handle, data)

@@ -1,0 +1,115 @@
+"""The iteration under way: what it pushed, popped and changed so far. All of it commits together, or not at all."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from treadle.errors import IterationTooLarge
+
+if TYPE_CHECKING:
+    from treadle.headers import MessageHeaders
+    from treadle.loop.state import NodeState
+
+MESSAGES_LIMIT: Final = 10_000
+BYTES_LIMIT: Final = 8 * 1024 * 1024
+
+
+class Iteration:
+    """One object for a loop's whole life, emptied after each iteration: the hot path makes none.
+
+    `touched`: there is something to commit. `message`: what a queue-fed iteration works on. `executed` counts
+    the executions of each step once a list has opened; before that no step can run twice.
+    """
+
+    __slots__ = (
+        "_pushed_bytes",
+        "_untouched_origin",
+        "at",
+        "changed",
+        "counted",
+        "effects",
+        "executed",
+        "message",
+        "pushes",
+        "reads",
+        "touched",
+    )
+
+    def __init__(self, origin: str, counted: int) -> None:
+        self._untouched_origin = origin  # <namespace>/<workflow>/<loop>/<replica>/<life>
+        self.counted = counted  # iterations of this life before this one, those without a commit apart
+        self.at = 0  # the step under way, known when something was raised
+        self.message: MessageHeaders | None = None
+        self.executed: dict[int, int] | None = None
+        self.pushes: list[tuple[str, bytes]] = []
+        self.reads: list[tuple[str, int, int]] = []
+        self.changed: list[NodeState] = []
+        self.effects = False
+        self.touched = False
+        self._pushed_bytes = 0
+
+    @property
+    def origin(self) -> str:
+        """What this iteration is about, the same over every repetition."""
+        if self.message is not None:
+            return self.message.origin
+        return f"{self._untouched_origin}.{self.counted}"
+
+    def effect_id(self, step: int, node: str) -> str:
+        """Give out the id of an effect outside; it makes the iteration count, so that the next gets another."""
+        self.effects = self.touched = True
+        nth = 1 if self.executed is None else self.executed.get(step, 1)
+        return f"{self.origin}#{node}#{nth}"
+
+    def push(self, queue: str, item: bytes) -> None:
+        """Add a message. Raises IterationTooLarge."""
+        self.touched = True
+        pushes = self.pushes
+        self._pushed_bytes += len(item)
+        if len(pushes) >= MESSAGES_LIMIT or self._pushed_bytes > BYTES_LIMIT:
+            message = f"one iteration may push {MESSAGES_LIMIT} messages and {BYTES_LIMIT} bytes"
+            raise IterationTooLarge(message, queue=queue, messages=len(pushes) + 1, bytes=self._pushed_bytes)
+        pushes.append((queue, item))
+
+    def read(self, queue: str, number: int) -> None:
+        """Add a message that was popped: it is acknowledged with the iteration."""
+        self.touched = True
+        self.reads.append((queue, number, number))
+
+    def change(self, state: NodeState) -> None:
+        """Note that a node changed its state."""
+        self.touched = True
+        self.changed.append(state)
+
+    def changes(self) -> dict[tuple[str, str], bytes | None] | None:
+        """Return the state changes to commit."""
+        if not self.changed:
+            return None
+        changes: dict[tuple[str, str], bytes | None] = {}
+        for state in self.changed:
+            changes.update(state.changes())
+        return changes
+
+    def keep(self) -> None:
+        """Begin the next iteration on top of this one."""
+        for state in self.changed:
+            state.keep()
+        self.counted += 1
+        self._clear()
+
+    def drop(self) -> None:
+        """Forget all that this iteration did; what it popped is its caller's to give back."""
+        for state in self.changed:
+            state.drop()
+        self._clear()
+
+    def _clear(self) -> None:
+        # New lists: the commit pipeline keeps those that it was given.
+        if self.pushes:
+            self.pushes = []
+            self._pushed_bytes = 0
+        if self.reads:
+            self.reads = []
+        if self.changed:
+            self.changed = []
+        self.effects = self.touched = False

@@ -1,0 +1,94 @@
+"""The LoopManager: runs one plan. It knows its ProducerNode and the steps below it, and no graph."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Any
+
+from treadle.clock import SystemClock
+from treadle.loop.control import Control
+from treadle.loop.modes import DirectMode, Mode, OwnLoopMode, TaskMode, need_event_loop
+from treadle.loop.ports import drive
+from treadle.loop.run import Run
+from treadle.loop.stats import LoopSnapshot, LoopStats
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from treadle.clock import Clock
+    from treadle.loop.outcome import Outcome
+    from treadle.node import Node
+    from treadle.queues.tenure import Tenure
+    from treadle.workflow.plan import Plan
+
+
+class LoopManager:
+    """Runs a plan with its node objects on a tenure, once: `run` in a thread or process, `run_async` as a task.
+
+    `nodes` are by node id (`build_nodes`). The four control methods may be called from any thread, also before
+    the loop runs; `stats` too.
+    """
+
+    def __init__(
+        self,
+        plan: Plan,
+        nodes: Mapping[str, Node[Any]],
+        tenure: Tenure,
+        *,
+        clock: Clock | None = None,
+        revision: str = "",
+    ) -> None:
+        self._plan = plan
+        self._nodes = nodes
+        self._tenure = tenure
+        self._clock = clock or SystemClock()
+        self._revision = revision
+        self._control = Control(tenure.wake)
+        self._stats = LoopStats([step.node for step in plan.steps])
+        self.producer = nodes.get(plan.steps[0].node)  # None: a queue feeds the loop
+
+    def run(self) -> Outcome:
+        """Run in the calling thread until the loop ends. With an `async def` node, on an event loop of its own."""
+        if not need_event_loop(self._nodes.values()):
+            return drive(self._live(DirectMode(self._tenure)))
+        import uvloop  # noqa: PLC0415 - loops without async nodes don't pay for it
+
+        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+            return runner.run(self._live(OwnLoopMode(self._tenure)))
+
+    async def run_async(self) -> Outcome:
+        """Run as a task of the running event loop until the loop ends."""
+        return await self._live(TaskMode(self._tenure))
+
+    async def _live(self, mode: Mode) -> Outcome:
+        run = Run(
+            self._plan,
+            self._nodes,
+            self._tenure,
+            mode=mode,
+            control=self._control,
+            stats=self._stats,
+            clock=self._clock,
+            revision=self._revision,
+        )
+        return await run.live()
+
+    def drain(self) -> None:
+        """End at an iteration boundary, once everything has committed. Every wait of a node ends at once."""
+        self._control.drain()
+
+    def stop(self) -> None:
+        """End at the next iteration boundary, without waiting for commits: what is not committed is repeated."""
+        self._control.stop()
+
+    def pause(self) -> None:
+        """Start no further iteration until `resume`."""
+        self._control.pause()
+
+    def resume(self) -> None:
+        """Go on after a pause."""
+        self._control.resume()
+
+    def stats(self) -> LoopSnapshot:
+        """Return the figures of this moment, from any thread."""
+        return self._stats.snapshot(committed=self._tenure.committed, in_flight=self._tenure.in_flight)

@@ -1,0 +1,116 @@
+"""Where the code of a loop's nodes runs: the three pools' difference, in one place.
+
+A mode says how the loop itself waits (`port`), how a node waits (`port_for`), and how a node's hook is called
+(`bind`: the callable, and whether its result is to be awaited).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING, Any
+
+from treadle.loop.ports import DirectPort, InlinePort, OwnLoopPort, Port, TaskPort, WorkerPort
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+    from treadle.node import Node
+    from treadle.queues.tenure import Tenure
+
+Hook = tuple["Callable[..., Any]", bool]
+
+_HOOKS = ("execute", "open", "close", "finish", "on_tick")
+
+
+def is_async(function: Any) -> bool:
+    """Tell whether a hook is written as `async def`."""
+    return inspect.iscoroutinefunction(function)
+
+
+def need_event_loop(nodes: Iterable[Node[Any]]) -> bool:
+    """Tell whether a node has any `async def` hook."""
+    return any(is_async(getattr(node, hook, None)) for node in nodes for hook in _HOOKS)
+
+
+class DirectMode:
+    """A thread or process whose nodes have `def` hooks only: everything is called."""
+
+    asynchronous = False
+
+    def __init__(self, tenure: Tenure) -> None:
+        self.port: Port = DirectPort(tenure)
+
+    def port_for(self, node: Node[Any]) -> Port:  # noqa: ARG002 - the same for all
+        """Return how a node waits."""
+        return self.port
+
+    def bind(self, node: Node[Any], hook: Callable[..., Any]) -> Hook:  # noqa: ARG002 - the same for all
+        """Return the hook as it is."""
+        return hook, False
+
+    def close(self) -> None:
+        """Nothing was opened."""
+
+
+class OwnLoopMode:
+    """A thread or process with an `async def` node: an event loop of the loop's own, which `def` nodes may block."""
+
+    asynchronous = True
+
+    def __init__(self, tenure: Tenure) -> None:
+        self.port: Port = OwnLoopPort(tenure)
+        self._direct = DirectPort(tenure)
+
+    def port_for(self, node: Node[Any]) -> Port:
+        """Return how a node waits."""
+        return self.port if is_async(getattr(node, "execute", None)) else self._direct
+
+    def bind(self, node: Node[Any], hook: Callable[..., Any]) -> Hook:  # noqa: ARG002 - the same for all
+        """Return the hook as it is."""
+        return hook, is_async(hook)
+
+    def close(self) -> None:
+        """Nothing was opened."""
+
+
+class TaskMode:
+    """A task on the host's event loop; `def` nodes run on a worker thread of the loop's own, unless inline."""
+
+    asynchronous = True
+
+    def __init__(self, tenure: Tenure) -> None:
+        self.port: Port = TaskPort(tenure)
+        self._loop = asyncio.get_running_loop()
+        self._worker_port = WorkerPort(tenure, self._loop)
+        self._worker: ThreadPoolExecutor | None = None
+        self._name = f"treadle worker {tenure.key}"
+
+    def port_for(self, node: Node[Any]) -> Port:
+        """Return how a node waits."""
+        if is_async(getattr(node, "execute", None)):
+            return self.port
+        return InlinePort() if node.inline else self._worker_port
+
+    def bind(self, node: Node[Any], hook: Callable[..., Any]) -> Hook:
+        """Return the hook, or what calls it on the worker thread."""
+        if is_async(hook):
+            return hook, True
+        if node.inline:
+            return hook, False
+        worker = self._worker = self._worker or ThreadPoolExecutor(1, thread_name_prefix=self._name)
+        run = self._loop.run_in_executor
+
+        def on_worker(*arguments: Any) -> Any:
+            return run(worker, hook, *arguments)
+
+        return on_worker, True
+
+    def close(self) -> None:
+        """Let the worker thread go; it is idle unless the loop was cancelled in the middle of a node."""
+        if self._worker is not None:
+            self._worker.shutdown(wait=False)
+
+
+Mode = DirectMode | OwnLoopMode | TaskMode

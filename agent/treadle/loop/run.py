@@ -1,0 +1,218 @@
+"""One life of a loop: nodes are opened, iterations run until something ends them, nodes are closed."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from time import perf_counter_ns
+from typing import TYPE_CHECKING, Any, Final, Literal, NoReturn
+
+from treadle.errors import TenureLost
+from treadle.loop import migration
+from treadle.loop.boundary import Boundary
+from treadle.loop.called import Called
+from treadle.loop.failure import Decision, Failure, decide
+from treadle.loop.fed import Fed
+from treadle.loop.iteration import Iteration
+from treadle.loop.outcome import LoopError, Outcome, loop_error
+from treadle.loop.state import NodeState
+from treadle.loop.workshop import Workshop
+from treadle.queues.leases import Leases
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from treadle.clock import Clock
+    from treadle.loop.control import Control
+    from treadle.loop.modes import Mode
+    from treadle.loop.stats import LoopStats
+    from treadle.loop.step import Step
+    from treadle.node import Node
+    from treadle.queues.tenure import Tenure
+    from treadle.workflow.plan import Plan
+
+logger = logging.getLogger("treadle.loop")
+
+Verdict = Literal["completed", "drained", "stopped", "lost"]
+
+# How long a loop that failed waits for what its earlier iterations have in flight: they were good.
+_SETTLE_AFTER_FAILURE_S: Final = 5.0
+
+
+class LoopFailed(Exception):
+    """Carries the error that ends a loop up to where its life is ended."""
+
+    def __init__(self, error: LoopError) -> None:
+        super().__init__(error.message)
+        self.error = error
+
+
+class Run:
+    """What one life of a loop consists of; `live` is that life."""
+
+    def __init__(
+        self,
+        plan: Plan,
+        nodes: Mapping[str, Node[Any]],
+        tenure: Tenure,
+        *,
+        mode: Mode,
+        control: Control,
+        stats: LoopStats,
+        clock: Clock,
+        revision: str,
+    ) -> None:
+        self.plan = plan
+        self.tenure = tenure
+        self.mode = mode
+        self.control = control
+        self.stats = stats
+        self.clock = clock
+        self.iteration = Iteration(f"{tenure.namespace}/{tenure.key}/{tenure.life}", tenure.iteration)
+        self.leases = Leases(tenure)
+        workshop = Workshop(self, nodes, revision)
+        self.steps: list[Step] = workshop.steps
+        self.walk = workshop.walk
+        self.chain = workshop.chain
+        self.feed: Called | Fed = Fed(self) if self.steps[0].node is None else Called(self)
+        self.boundary = Boundary(self)
+
+    async def live(self) -> Outcome:
+        """Run until the loop ends, whatever the reason; nodes that were opened are closed."""
+        if self.tenure.completed:
+            return Outcome("completed")
+        opened: list[Step] = []
+        try:
+            await self._open(opened)
+            verdict = await self.feed.iterate()
+            if verdict == "completed":
+                verdict = await self._complete()
+            return self._outcome(await self._settle(verdict))
+        except LoopFailed as failed:
+            await self._settle("drained", limit_s=_SETTLE_AFTER_FAILURE_S)
+            return Outcome("failed", failed.error)
+        except TenureLost as lost:
+            return _lost(lost)
+        finally:
+            await self._close(opened)
+
+    async def carry_own(self, step: Step, hook: str, *arguments: Any) -> None:
+        """Call finish() or on_tick() of a node; what it returns flows on as an iteration without input."""
+        self.iteration.message = None
+        self.iteration.at = step.at
+        try:
+            output = await self._call(step, hook, *arguments)
+            if output is None:
+                pass
+            elif step.emit is not None:
+                step.emit(output, None)
+            else:
+                await self.walk.carry(step.at, output, None, perf_counter_ns())
+        except BaseException as exc:  # noqa: BLE001 - a node's; what isn't is raised again
+            self.failed(exc)
+        else:
+            if output is not None or self.iteration.touched:
+                self.commit(())
+
+    def commit(self, reads: tuple[tuple[str, int, int], ...]) -> None:
+        """Hand what the iteration did to the commit pipeline."""
+        iteration = self.iteration
+        if not (reads or iteration.touched):
+            self.stats.untouched += 1
+            return
+        self.leases.keep()
+        self.tenure.append((*reads, *iteration.reads), iteration.pushes, iteration.changes(), effects=iteration.effects)
+        iteration.keep()
+
+    def failed(self, exc: BaseException) -> None:
+        """Drop the iteration in which something was raised; ends the loop by raising, unless nothing is wrong."""
+        if isinstance(exc, KeyboardInterrupt | GeneratorExit | LoopFailed) or _cancelled(exc):
+            raise exc
+        self.iteration.drop()
+        self.leases.give_back()
+        decision = decide(Failure(exc, attempt=1, ending=self.control.ending))
+        if decision is Decision.FAIL:
+            self._fail(self.steps[self.iteration.at], exc)
+
+    def _fail(self, step: Step, exc: BaseException) -> NoReturn:
+        error = loop_error(exc, node=step.node_id)
+        step.stats.failed(error)
+        self.stats.errors += 1
+        raise LoopFailed(error) from exc
+
+    async def _open(self, opened: list[Step]) -> None:
+        for step in self.steps:
+            if step.node is None:
+                continue
+            try:
+                self._give_state(step, step.node)
+                opened.append(step)
+                await self._call(step, "open")
+            except BaseException as exc:  # noqa: BLE001 - a node's; what isn't is raised again
+                self.iteration.at = step.at
+                self.failed(exc)
+
+    def _give_state(self, step: Step, node: Node[Any]) -> None:
+        if not node.stateful:
+            return
+        stored = self.tenure.state.get(step.node_id, {})
+        upgraded = migration.migrated(step.node_id, node, stored)
+        if upgraded is not None:
+            self.tenure.append((), (), migration.changes(step.node_id, stored, upgraded))
+            self.iteration.counted += 1
+        node.state = NodeState(step.node_id, upgraded or stored, self.iteration.change, node.state_version)
+
+    async def _close(self, opened: list[Step]) -> None:
+        for step in reversed(opened):
+            try:
+                await self._call(step, "close")
+            except Exception as exc:  # the others still have to be closed
+                logger.exception("%s: closing %s failed", self.tenure.key, step.node_id)
+                step.stats.failed(loop_error(exc, node=step.node_id))
+        self.mode.close()
+
+    async def _call(self, step: Step, hook: str, *arguments: Any) -> Any:
+        if step.node is None:
+            return None
+        call, awaits = self.mode.bind(step.node, getattr(step.node, hook))
+        output = call(*arguments)
+        return await output if awaits else output
+
+    async def _complete(self) -> Verdict:
+        """Let each node finish, then close the loop as a writer with a last commit."""
+        for step in self.steps:
+            if not await self.boundary.room():
+                return "stopped"
+            await self.carry_own(step, "finish")
+            if self.control.ending:
+                return "drained"
+        self.tenure.append((), (), completes=True)
+        return "completed"
+
+    async def _settle(self, verdict: Verdict, limit_s: float | None = None) -> Verdict:
+        """Wait until all that is in flight has committed."""
+        deadline = None if limit_s is None else self.clock.monotonic() + limit_s
+        while self.tenure.in_flight and verdict != "stopped":
+            if self.tenure.lost is not None:
+                return "lost"
+            left = None if deadline is None else deadline - self.clock.monotonic()
+            if self.control.stopped or (left is not None and left <= 0):
+                return "stopped"
+            await self.mode.port.wait(left)
+        return verdict
+
+    def _outcome(self, verdict: Verdict) -> Outcome:
+        lost = self.tenure.lost
+        return Outcome(verdict) if verdict != "lost" or lost is None else _lost(lost)
+
+
+def _lost(lost: TenureLost) -> Outcome:
+    return Outcome("lost", LoopError(code=lost.reason, type=type(lost).__name__, message=str(lost)))
+
+
+def _cancelled(exc: BaseException) -> bool:
+    """Tell whether this is our own task being cancelled, and not a node that raised CancelledError by itself."""
+    if not isinstance(exc, asyncio.CancelledError):
+        return False
+    task = asyncio.current_task()
+    return task is not None and task.cancelling() > 0

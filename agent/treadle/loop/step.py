@@ -1,0 +1,110 @@
+"""One step of a plan, ready to be executed: what to call, how to take its input, where it counts."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from treadle.data import EndIteration, NodeData
+from treadle.headers import HANDLE, passed_on
+from treadle.loop.output import END, read_output
+from treadle.queues.codec import bare, encode_item
+from treadle.queues.manager import queue_empty
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from treadle.loop.inflow import Gather
+    from treadle.loop.iteration import Iteration
+    from treadle.loop.stats import NodeStats
+    from treadle.node import Node
+    from treadle.queues.manager import QueueManager
+    from treadle.workflow import plan
+
+Call = "Callable[..., Any]"
+
+
+class Step:
+    """`call` takes the input (a producer's takes nothing) and returns an output; with `awaits`, an awaitable."""
+
+    __slots__ = ("at", "awaits", "call", "durations", "emit", "gather", "handles", "node", "node_id", "stats")
+
+    def __init__(
+        self, at: int, node_id: str, node: Node[Any] | None, stats: NodeStats, gather: Gather, handles: set[str | None]
+    ) -> None:
+        self.at = at
+        self.node_id = node_id
+        self.node = node
+        self.stats = stats
+        self.durations = stats.durations
+        self.gather = gather
+        self.handles = handles
+        self.call: Callable[..., Any] = _nothing
+        self.awaits = False
+        # Sends an output to the tail queue; what came from finish() or on_tick() goes there too.
+        self.emit: Callable[[Any, Mapping[str, Any] | None], Any] | None = None
+
+
+def _nothing(*_: Any) -> None:
+    return None
+
+
+def pusher(step: plan.Step, iteration: Iteration) -> Callable[[NodeData], NodeData]:
+    """Return the call of a queue step: it pushes its input and passes it on."""
+    queue = step.queue or ""
+    push = iteration.push
+
+    def call(data: NodeData) -> NodeData:
+        headers = data.headers
+        push(queue, encode_item(data.payload, None if headers is None else passed_on(headers)))
+        return data
+
+    return call
+
+
+def tail_emitter(queue: str, iteration: Iteration) -> Callable[[Any, Mapping[str, Any] | None], Any]:
+    """Return what sends a non-blocking node's output to its tail: one message per item, in order, with its handle."""
+
+    def emit(output: Any, headers: Mapping[str, Any] | None) -> Any:
+        for sent in read_output(output, headers):
+            if sent is END:
+                return EndIteration()
+            handle, data = sent  # type: ignore[misc]
+            carried = passed_on(data.headers)
+            if handle is not None:
+                carried = {**(carried or {}), HANDLE: handle}
+            iteration.push(queue, encode_item(data.payload, carried))
+        return None
+
+    return emit
+
+
+def emitting(call: Callable[..., Any], emit: Callable[..., Any], *, awaits: bool) -> Callable[[NodeData], Any]:
+    """Return the call of a non-blocking node with a tail."""
+
+    def emit_called(data: NodeData) -> Any:
+        return emit(call(data), data.headers)
+
+    async def emit_awaited(data: NodeData) -> Any:
+        return emit(await call(data), data.headers)
+
+    return emit_awaited if awaits else emit_called
+
+
+def reader(step: plan.Step, manager: QueueManager, *, awaits: bool) -> Callable[[NodeData], Any]:
+    """Return the call of a queue-reader in the middle: it hands on its input beside the message."""
+    queue, timeout_s = step.queue or "", step.timeout_s
+
+    def joined(data: NodeData, message: NodeData | None) -> NodeData | None:
+        if message is None and step.on_empty != "pass":
+            if step.on_empty == "error":
+                raise queue_empty(queue, timeout_s)
+            return None
+        return NodeData({"input": data.payload, "message": None if message is None else bare(message)}, data.headers)
+
+    def read_called(data: NodeData) -> NodeData | None:
+        return joined(data, manager.pop(queue, timeout_s))
+
+    async def read_awaited(data: NodeData) -> NodeData | None:
+        return joined(data, await manager.pop(queue, timeout_s))
+
+    return read_awaited if awaits else read_called

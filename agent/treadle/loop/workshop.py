@@ -1,0 +1,93 @@
+"""Puts the steps of a run together: node objects get their context, state and queues, and each step its call."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from treadle.errors import ConfigError
+from treadle.loop.chain import Chain
+from treadle.loop.context import NodeContext
+from treadle.loop.inflow import gatherer
+from treadle.loop.state import NoState
+from treadle.loop.step import Step, emitting, pusher, reader, tail_emitter
+from treadle.loop.table import Table
+from treadle.loop.walk import Walk
+from treadle.node import Orchestrator
+from treadle.queues.manager import QueueManager
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from treadle.loop.ports import Port
+    from treadle.loop.run import Run
+    from treadle.node import Node
+    from treadle.workflow import plan
+
+
+class Workshop:
+    """`steps`, `walk` and, when the plan is one line of calls, `chain`."""
+
+    def __init__(self, run: Run, nodes: Mapping[str, Node[Any]], revision: str) -> None:
+        self._run = run
+        self._revision = revision
+        table = Table(run.plan)
+        self.steps = [self._step(at, step, table, nodes) for at, step in enumerate(run.plan.steps)]
+        self.walk = Walk(self.steps, table, run.iteration)
+        self.chain = Chain(self.steps, run.iteration, linear=table.linear)
+
+    def _step(self, at: int, planned: plan.Step, table: Table, nodes: Mapping[str, Node[Any]]) -> Step:
+        node = None if planned.uses is None else _node(planned.node, nodes)
+        iteration = self._run.iteration
+        gather = gatherer(table.inflows[at], iteration)
+        step = Step(at, planned.node, node, self._run.stats.nodes[at], gather, table.handles[at])
+        if node is not None:
+            self._equip(step, node, planned)
+            step.call, step.awaits = self._run.mode.bind(node, node.execute)
+            if planned.tail_queue is not None:
+                step.emit = tail_emitter(planned.tail_queue, iteration)
+                step.call = emitting(step.call, step.emit, awaits=step.awaits)
+        elif planned.kind == "queue":
+            step.call = pusher(planned, iteration)
+        elif at:
+            step.awaits = self._run.mode.asynchronous
+            manager = self._manager(self._run.mode.port, (), (planned.queue or "",))
+            step.call = reader(planned, manager, awaits=step.awaits)
+        return step
+
+    def _equip(self, step: Step, node: Node[Any], planned: plan.Step) -> None:
+        run = self._run
+        port = run.mode.port_for(node)
+        node.context = NodeContext(
+            tenure=run.tenure,
+            revision=self._revision,
+            node=planned.node,
+            step=step.at,
+            iteration=run.iteration,
+            port=port,
+            control=run.control,
+            clock=run.clock,
+        )
+        node.state = NoState(planned.node)  # a stateful node gets its own when it is opened
+        node.queue_manager = self._manager(port, planned.push_queues, planned.pop_queues)
+        node.orchestrator = Orchestrator(node.queue_manager)
+
+    def _manager(self, port: Port, push_queues: tuple[str, ...], pop_queues: tuple[str, ...]) -> QueueManager:
+        run = self._run
+        return QueueManager(
+            namespace=run.tenure.namespace,
+            push_queues=push_queues,
+            pop_queues=pop_queues,
+            transaction=run.iteration,
+            leases=run.leases,
+            waiting=port,
+            stopping=run.control,
+            clock=run.clock,
+        )
+
+
+def _node(name: str, nodes: Mapping[str, Node[Any]]) -> Node[Any]:
+    node = nodes.get(name)
+    if node is None:
+        message = f"no node object was made for {name}"
+        raise ConfigError(message, node=name)
+    return node

@@ -1,0 +1,152 @@
+"""The QueueManager, as a node sees it: `push` and `pop`, the only way to other loops.
+
+In an `async def` node `pop` is awaited; `push` waits for nothing, and may be awaited for symmetry.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Mapping
+from typing import TYPE_CHECKING, Any, Protocol
+
+from treadle.data import NodeData
+from treadle.errors import BadMessage, BadOutput, LoopStopping, QueueEmpty, UndeclaredQueue
+from treadle.headers import MessageHeaders, passed_on
+from treadle.queues.codec import bare, encode_item
+from treadle.queues.tenure import BadItem
+
+if TYPE_CHECKING:
+    from collections.abc import Coroutine
+
+    from treadle.clock import Clock
+    from treadle.queues.leases import Leases
+
+
+class Transaction(Protocol):
+    """The iteration under way."""
+
+    def push(self, queue: str, item: bytes) -> None:
+        """Add a message to the commit."""
+
+    def read(self, queue: str, number: int) -> None:
+        """Add an acknowledgement to the commit."""
+
+
+class Waiting(Protocol):
+    """How the node of this QueueManager waits."""
+
+    async def wait(self, timeout_s: float | None) -> None:
+        """Wait until something changed."""
+
+    def finish(self, coroutine: Coroutine[Any, Any, Any]) -> Any:
+        """Give the node a result, or what it is to await."""
+
+
+class Stopping(Protocol):
+    """Whether the loop is being drained or stopped."""
+
+    @property
+    def ending(self) -> bool:
+        """Nothing may wait for more work."""
+        ...
+
+
+class _Done:
+    """What `push` returns: nothing to wait for, also under `await`."""
+
+    __slots__ = ()
+
+    def __await__(self) -> Generator[None, None, None]:
+        return
+        yield
+
+
+_DONE = _Done()
+
+
+class QueueManager:
+    """Pushes to and pops from the queues that a node's `queues` name."""
+
+    def __init__(
+        self,
+        *,
+        namespace: str,
+        push_queues: tuple[str, ...],
+        pop_queues: tuple[str, ...],
+        transaction: Transaction,
+        leases: Leases,
+        waiting: Waiting,
+        stopping: Stopping,
+        clock: Clock,
+    ) -> None:
+        self._namespace = namespace
+        self._push_queues = frozenset(push_queues)
+        self._pop_queues = frozenset(pop_queues)
+        self._transaction = transaction
+        self._leases = leases
+        self._waiting = waiting
+        self._stopping = stopping
+        self._clock = clock
+
+    def push(self, queue_name: str, data: Mapping[str, Any]) -> _Done:
+        """Push a message when this iteration commits. It is encoded now, so later changes do no harm.
+
+        Raises UndeclaredQueue, NotEncodable, MessageTooLarge, IterationTooLarge.
+        """
+        if queue_name not in self._push_queues:
+            raise _undeclared(queue_name, "push", self._push_queues)
+        if not isinstance(data, Mapping):
+            message = f"a {type(data).__name__} can't be pushed: use NodeData or a mapping"
+            raise BadOutput(message, queue=queue_name)
+        headers = passed_on(data.headers) if isinstance(data, NodeData) else None
+        self._transaction.push(queue_name, encode_item(bare(data), headers))
+        return _DONE
+
+    def pop(self, queue_name: str, timeout: float | None = None) -> Any:
+        """Lease the next message until this iteration commits; None when there is none in time.
+
+        `timeout` is in seconds: 0 looks once, None waits for ever (and returns None once the queue has ended: no
+        writer is left). An `async def` node awaits the result. Raises LoopStopping when the loop is drained while
+        this waits, UndeclaredQueue, ValueError for a negative timeout, BadMessage.
+        """
+        if queue_name not in self._pop_queues:
+            raise _undeclared(queue_name, "pop", self._pop_queues)
+        if timeout is not None and timeout < 0:
+            message = f"a timeout can't be negative: {timeout}"
+            raise ValueError(message)
+        return self._waiting.finish(self._pop(queue_name, timeout))
+
+    async def _pop(self, queue: str, timeout_s: float | None) -> NodeData | None:
+        deadline = None if timeout_s is None else self._clock.monotonic() + timeout_s
+        while (leased := self._leases.take(queue)) is None:
+            left = None if deadline is None else deadline - self._clock.monotonic()
+            if (left is not None and left <= 0) or self._leases.ended(queue):
+                return None
+            if self._stopping.ending:
+                message = f"no message from {queue}: the loop is stopping"
+                raise LoopStopping(message, queue=queue)
+            await self._waiting.wait(left)
+        return self._open(queue, *leased)
+
+    def _open(self, queue: str, number: int, item: Any) -> NodeData:
+        if type(item) is BadItem:
+            raise bad_message(queue, number, item)
+        payload, carried = item
+        self._transaction.read(queue, number)
+        return NodeData(payload, MessageHeaders(f"{self._namespace}/{queue}/", queue, number, carried))
+
+
+def bad_message(queue: str, number: int, item: BadItem) -> BadMessage:
+    """Describe a message that can't be read."""
+    message = f"message {number} of {queue} can't be read: {item.reason}"
+    return BadMessage(message, queue=queue, number=number, reason=item.reason)
+
+
+def queue_empty(queue: str, timeout_s: float | None) -> QueueEmpty:
+    """Describe a wait that was in vain."""
+    return QueueEmpty(f"no message in {queue} within {timeout_s} s", queue=queue, timeout_s=timeout_s)
+
+
+def _undeclared(queue: str, verb: str, declared: frozenset[str]) -> UndeclaredQueue:
+    names = ", ".join(sorted(declared)) or "none"
+    message = f'{queue} is not in this node\'s "queues": {{"{verb}": [...]}}; declared: {names}'
+    return UndeclaredQueue(message, queue=queue, declared=sorted(declared))
