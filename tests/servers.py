@@ -1,8 +1,8 @@
 """Real servers for tests, on free ports, gone with the test.
 
-    with redis_server() as server:            # Valkey of the wheel, nothing on disk
-    with redis_server("redis", aof="always", folder=tmp_path) as server:
-        server.url; server.kill(); server.start()   # kill -9, and the same port, password and files again
+with redis_server() as server:            # Valkey of the wheel, nothing on disk
+with redis_server("redis", aof="always", folder=tmp_path) as server:
+    server.url; server.kill(); server.start()   # kill -9, and the same port, password and files again
 """
 
 from __future__ import annotations

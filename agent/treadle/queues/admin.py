@@ -15,6 +15,7 @@ from redis.retry import Retry
 from treadle.errors import QueueError
 from treadle.queues import envelope, library
 from treadle.queues.check import ServerReport, report
+from treadle.queues.codec import decode_batch
 from treadle.queues.keys import Keys
 from treadle.queues.locate import locate
 from treadle.queues.stats import RECORD_FIELDS, DeadLetterEntry, Peeked, QueueStats, read_stats
@@ -162,7 +163,7 @@ class QueueAdmin:
             entry = envelope.parse([ident, flat])
             if entry is None:
                 continue
-            for i, item in enumerate(envelope.unpack(entry)):
+            for i, item in enumerate(decode_batch(entry.data, entry.size)):
                 if entry.first + i >= at and len(peeked) < n:
                     peeked.append(Peeked(entry.first + i, item))
         return peeked
@@ -223,7 +224,7 @@ class QueueAdmin:
         """Send one command. Raises QueueError."""
         client = await self._ready()
         try:
-            return await client.execute_command(*args)
+            return await client.execute_command(*args)  # type: ignore[no-untyped-call]
         except (RedisError, OSError) as exc:
             raise _failed(exc) from exc
 

@@ -16,6 +16,7 @@ import socket
 import subprocess
 import threading
 import time
+from contextlib import suppress
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -131,41 +132,45 @@ class EmbeddedServer:
 
     def _launch(self, binary: str) -> None:
         parent = os.getpid()
-        self._process = subprocess.Popen(
-            [binary, "-"],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-            cwd=self.folder,
-            start_new_session=True,  # Ctrl-C in the terminal is for its parent, who stops it in its turn
-            preexec_fn=lambda: _die_with_parent(parent),  # noqa: PLW1509 the only race-free place; see _die_with_parent
-        )
-        assert self._process.stdin is not None
-        with self._process.stdin as config:
-            config.write(self._config().encode())
+        config_end, our_end = os.pipe()
+        try:
+            self._process = subprocess.Popen(
+                [binary, "-"],
+                stdin=config_end,
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.DEVNULL,
+                cwd=self.folder,
+                start_new_session=True,  # Ctrl-C in the terminal is for its parent, who stops it in its turn
+                preexec_fn=lambda: _die_with_parent(parent),  # noqa: PLW1509 no other place is free of a race
+            )
+        finally:
+            os.close(config_end)
+            with os.fdopen(our_end, "wb") as config, suppress(BrokenPipeError):  # it may be dead already
+                config.write(self._config().encode())
 
     def _config(self) -> str:
         folder = str(self.folder.resolve()).replace("\\", "\\\\").replace('"', '\\"')
-        return "\n".join([
-            "bind 127.0.0.1",
-            f"port {self.port}",
-            f"requirepass {self.password}",
-            f'dir "{folder}"',
-            'logfile "server.log"',
-            'save ""',
-            "appendonly " + ("no" if self._fsync == "off" else "yes"),
-            "appendfsync " + ("no" if self._fsync == "off" else self._fsync),
-            "maxmemory-policy noeviction",
-            "daemonize no",
-            "",
-        ])
+        return "\n".join(
+            [
+                "bind 127.0.0.1",
+                f"port {self.port}",
+                f"requirepass {self.password}",
+                f'dir "{folder}"',
+                'logfile "server.log"',
+                'save ""',
+                "appendonly " + ("no" if self._fsync == "off" else "yes"),
+                "appendfsync " + ("no" if self._fsync == "off" else self._fsync),
+                "maxmemory-policy noeviction",
+                "daemonize no",
+                "",
+            ]
+        )
 
     def _wait_ready(self, timeout_s: float) -> bool:
-        assert self._process is not None
         deadline = time.monotonic() + timeout_s
         pause_s = 0.001
         while time.monotonic() < deadline:
-            if self._process.poll() is not None:
+            if self._process is None or self._process.poll() is not None:
                 self._process = None
                 return False
             if self._answers():

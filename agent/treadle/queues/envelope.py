@@ -10,16 +10,9 @@ from collections.abc import Sequence
 from itertools import accumulate
 from typing import Any, NamedTuple
 
-import msgspec
-
-from treadle.queues.tenure import BadItem
-
 MAX_ENTRY_MESSAGES = 1000
 MAX_ENTRY_BYTES = 256 * 1024
-MAX_ITEM_BYTES = 1024 * 1024
 
-_decode = msgspec.msgpack.Decoder().decode
-_decode_raw = msgspec.msgpack.Decoder(list[msgspec.Raw]).decode
 _NUMBERS = tuple(b"%d" % n for n in range(MAX_ENTRY_MESSAGES + 1))
 
 
@@ -27,8 +20,13 @@ class Entry(NamedTuple):
     """One stream entry as read: the messages first .. first + count - 1."""
 
     first: int
-    count: int
+    size: int
     data: bytes
+
+    @property
+    def end(self) -> int:
+        """The number after its last message."""
+        return self.first + self.size
 
 
 def array(items: Sequence[bytes]) -> bytes:
@@ -62,40 +60,3 @@ def parse(raw: list[Any]) -> Entry | None:
     if not fields[1].isdigit() or len(fields[1]) > 4 or not 0 < int(fields[1]) <= MAX_ENTRY_MESSAGES:
         return None
     return Entry(int(first), int(fields[1]), fields[3])
-
-
-def unpack(entry: Entry) -> list[Any]:
-    """Decode the items of an entry; an item that can't be decoded is a BadItem."""
-    try:
-        items = _decode(entry.data)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        return _salvage(entry)
-    if type(items) is not list or len(items) != entry.count:
-        return _all_bad(entry, "The entry does not hold the messages that it counts")
-    for item in items:
-        if type(item) is not list or len(item) != 2:
-            return [i if type(i) is list and len(i) == 2 else BadItem("not an item", msgspec.msgpack.encode(i)) for i in items]
-    return items
-
-
-def _salvage(entry: Entry) -> list[Any]:
-    try:
-        raws = _decode_raw(entry.data)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as exc:
-        return _all_bad(entry, str(exc))
-    if len(raws) != entry.count:
-        return _all_bad(entry, "The entry does not hold the messages that it counts")
-    return [_one(bytes(raw)) for raw in raws]
-
-
-def _one(raw: bytes) -> Any:
-    try:
-        item = _decode(raw)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as exc:
-        return BadItem(str(exc), raw)
-    return item if type(item) is list and len(item) == 2 else BadItem("not an item", raw)
-
-
-def _all_bad(entry: Entry, reason: str) -> list[Any]:
-    # The entry's bytes stand with its first message; numbers stay dense, so the others are there without any.
-    return [BadItem(reason, entry.data[:MAX_ITEM_BYTES] if i == 0 else b"") for i in range(entry.count)]

@@ -15,6 +15,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import hiredis
@@ -24,7 +25,7 @@ from treadle.queues import envelope
 from treadle.queues.keys import Keys
 from treadle.queues.line import Line
 from treadle.queues.reader import Reader
-from treadle.queues.wire import GONE, Wire, request
+from treadle.queues.wire import GONE, Wire, pack, request
 
 HOT_S = 1.0
 HOT_QUEUES = 64
@@ -143,9 +144,8 @@ class Feed:
         keys = [self._keys.queue(queue) for queue in asked]
         cursors = [reader.cursor for reader in asked.values()]
         self._blocked = True
-        answer = await request(
-            wire, "XREAD", "COUNT", self._count, "BLOCK", BLOCK_MS, "STREAMS", self._bell, *keys, self._bell_id, *cursors
-        )
+        streams = (self._bell, *keys, self._bell_id, *cursors)
+        answer = await request(wire, "XREAD", "COUNT", self._count, "BLOCK", BLOCK_MS, "STREAMS", *streams)
         self._blocked = False
         self.wakes += 1
         if answer:
@@ -235,7 +235,7 @@ class Feed:
             args: list[Any] = [self._host]
             for reader in part:
                 args += (reader.queue, reader.at)
-            self._call(lambda answer, part=part: self._registered(part, answer), "treadle_register", *args)
+            self._call(partial(self._registered, part), "treadle_register", *args)
 
     def _registered(self, readers: list[Reader], answer: Any) -> None:
         if not isinstance(answer, list):
@@ -285,7 +285,8 @@ class Feed:
             case b"OK":
                 entries = [e for e in map(envelope.parse, answer[3]) if e is not None]
                 if not reader.accept_range(answer[1], answer[2], entries):
-                    self._lose(reader, TenureLost("A claimed range is not whole.", reason="shifted", queue=reader.queue))
+                    why = TenureLost("A claimed range is not whole.", reason="shifted", queue=reader.queue)
+                    self._lose(reader, why)
                 reader.parked = True
             case b"EMPTY":
                 reader.learn(answer[1], writers_gone=answer[2] == 1, drained=answer[3] == 1)
@@ -303,15 +304,15 @@ class Feed:
             if answer == 0 and self.line.wire is not None:
                 self.line.abort()  # the doorbell is gone: greet makes another, and everybody registers again
 
-        self._commits.send(hiredis.pack_command(("EXPIRE", self._bell, BELL_TTL_S)), renewed)
+        self._commits.send(pack("EXPIRE", self._bell, BELL_TTL_S), renewed)
         self._send_quietly("XTRIM", self._bell, "MINID", self._bell_id)
 
     def _call(self, callback: Callable[[Any], None], function: str, *args: Any) -> None:
         keys = self._keys
-        self._commits.send(hiredis.pack_command(("FCALL", function, 1, keys.meta, keys.prefix, *args)), callback)
+        self._commits.send(pack("FCALL", function, 1, keys.meta, keys.prefix, *args), callback)
 
     def _send_quietly(self, *args: Any) -> None:
-        self._commits.send(hiredis.pack_command(args), _ignore)
+        self._commits.send(pack(*args), _ignore)
 
 
 def _ignore(_: Any) -> None:

@@ -89,7 +89,8 @@ def arguments(
     pushes = contents.pushes
     function = "treadle_commit" if pushes or contents.dead else "treadle_acknowledge"
     args: list[Any] = ["FCALL", function, 1, f"{writer.prefix}l:{writer.loop}", writer.prefix, writer.loop, *fence]
-    args += (len(iterations), int(contents.completes), writer.host, len(contents.ranges))
+    # The commit that completes a loop is no iteration of it.
+    args += (len(iterations) - int(contents.completes), int(contents.completes), writer.host, len(contents.ranges))
     for queue, ranges in contents.ranges.items():
         size = sum(weigh(queue, ranges[i], ranges[i + 1]) for i in range(0, len(ranges), 2))
         args += (queue, size, len(ranges) // 2, *ranges)

@@ -11,8 +11,8 @@ from __future__ import annotations
 
 import ssl
 from dataclasses import dataclass, field
-from typing import Any
-from urllib.parse import parse_qs, unquote, urlsplit
+from typing import Any, TypedDict
+from urllib.parse import SplitResult, parse_qs, unquote, urlsplit
 
 import redis.asyncio
 from redis.asyncio.cluster import RedisCluster
@@ -47,10 +47,21 @@ class Server:
             return redis.asyncio.Redis(
                 unix_socket_path=self.path, db=self.db, username=self.username, password=self.password, **options
             )
-        tls = {"ssl": True, "ssl_ca_certs": self.ca_file} if self.tls else {}
         return redis.asyncio.Redis(
-            host=self.host, port=self.port, db=self.db, username=self.username, password=self.password, **tls, **options
+            host=self.host,
+            port=self.port,
+            db=self.db,
+            username=self.username,
+            password=self.password,
+            ssl=self.tls,
+            ssl_ca_certs=self.ca_file,
+            **options,
         )
+
+
+class _Login(TypedDict):
+    username: str | None
+    password: str | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +75,7 @@ class _Url:
 
 
 def _parse(url: str) -> _Url:
-    parts = urlsplit(url)
+    parts: SplitResult = urlsplit(url)
     if parts.scheme not in _SCHEMES:
         msg = f"A Redis URL begins with one of {', '.join(s + '://' for s in _SCHEMES)}"
         raise QueueError(msg)
@@ -75,7 +86,7 @@ def _parse(url: str) -> _Url:
     except ValueError as exc:
         msg = "A Redis URL has a port that is not a number"
         raise QueueError(msg) from exc
-    ca_file = (parse_qs(parts.query).get("ssl_ca_certs") or [None])[0]
+    ca_file = next(iter(parse_qs(parts.query).get("ssl_ca_certs", [])), None)
     return _Url(parts.scheme, hosts, unquote(parts.path), unquote(user) or None, unquote(password) or None, ca_file)
 
 
@@ -94,7 +105,7 @@ def _db(text: str) -> int:
 async def locate(url: str, namespace: str) -> Server:
     """Find the server that holds the namespace. Raises QueueError or what redis-py raises while it is away."""
     parsed = _parse(url)
-    login = {"username": parsed.username, "password": parsed.password}
+    login = _Login(username=parsed.username, password=parsed.password)
     first_host, first_port = (parsed.hosts or [("127.0.0.1", 6379)])[0]
     match parsed.scheme:
         case "unix":
@@ -111,7 +122,7 @@ async def locate(url: str, namespace: str) -> Server:
 
 async def _ask_sentinel(url: _Url) -> Server:
     service, _, db = url.path.strip("/").partition("/")
-    sentinel = Sentinel(url.hosts, socket_timeout=2.0, password=None)
+    sentinel = Sentinel(url.hosts, socket_timeout=2.0, password=None)  # type: ignore[no-untyped-call]
     try:
         host, port = await sentinel.discover_master(service)
     finally:

@@ -12,15 +12,16 @@ still be under way, and a new inc fences it first.
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections import deque
 from collections.abc import Callable, Sequence
+from itertools import accumulate
 from typing import Any
-
-import hiredis
 
 from treadle.errors import TenureLost
 from treadle.queues.answers import Remedy, remedy
 from treadle.queues.group import Contents, Iteration, Ranges, Writer, arguments, fit
+from treadle.queues.wire import pack
 
 MAX_ITERATIONS = 2000
 MAX_BYTES = 1024 * 1024
@@ -40,13 +41,15 @@ _LOST = {
 class Commit:
     """One group on its way: its bytes never change."""
 
-    __slots__ = ("iterations", "nonce", "on_wire", "payload", "ranges", "sends", "seq")
+    __slots__ = ("counted", "iterations", "nonce", "on_wire", "payload", "ranges", "sends", "seq", "size")
 
-    def __init__(self, seq: int, nonce: bytes, iterations: list[Iteration], ranges: Ranges, payload: bytes) -> None:
+    def __init__(self, seq: int, nonce: bytes, iterations: list[Iteration], contents: Contents, payload: bytes) -> None:
         self.seq = seq
         self.nonce = nonce
         self.iterations = iterations
-        self.ranges = ranges
+        self.counted = len(iterations) - int(contents.completes)
+        self.size = sum(iteration[5] for iteration in iterations)
+        self.ranges: Ranges = contents.ranges
         self.payload = payload
         self.sends = 0
         self.on_wire = False  # sent on the connection of now, not answered yet
@@ -152,25 +155,24 @@ class Pipeline:
         seq, nonce = self._seq + 1, f"{self._nonce_root}{self._built}".encode()
         fence = (self._epoch, self.inc, seq, nonce)
         args = arguments(self._writer, fence, group, contents, self._weigh)
-        return Commit(seq, nonce, group, contents.ranges, hiredis.pack_command(tuple(args)))
+        return Commit(seq, nonce, group, contents, pack(*args))
 
     def _take(self) -> tuple[list[Iteration], Contents]:
         waiting = self.waiting
-        group: list[Iteration] = []
-        size = 0
-        for _ in range(min(MAX_ITERATIONS, len(waiting))):
-            size += waiting[0][5]
-            if size > MAX_BYTES and group:
-                break
-            group.append(waiting.popleft())
+        take = waiting.popleft
+        group = [take() for _ in range(min(MAX_ITERATIONS, len(waiting)))]
+        sizes = list(accumulate(iteration[5] for iteration in group))
+        if sizes[-1] > MAX_BYTES:
+            group = self._keep(group, max(1, bisect_right(sizes, MAX_BYTES)))
         contents = Contents(group)
         if self._rooms and self._crowded(contents):
-            fitting = fit(group, self._rooms)
-            if fitting < len(group):
-                waiting.extendleft(reversed(group[fitting:]))
-                group = group[:fitting]
-                contents = Contents(group)
+            group = self._keep(group, fit(group, self._rooms))
+            contents = Contents(group)
         return group, contents
+
+    def _keep(self, group: list[Iteration], count: int) -> list[Iteration]:
+        self.waiting.extendleft(reversed(group[count:]))
+        return group[:count]
 
     def _crowded(self, contents: Contents) -> bool:
         for queue, items in contents.pushes.items():

@@ -6,7 +6,7 @@ import time
 from collections import deque
 from typing import TYPE_CHECKING
 
-from treadle.queues import envelope
+from treadle.queues.codec import decode_batch
 from treadle.queues.envelope import Entry
 from treadle.queues.tenure import Batch
 
@@ -110,11 +110,11 @@ class Reader:
     def accept(self, entry: Entry) -> bool:
         """Take in an entry that was read; False when all of it was known before."""
         self.cursor = b"%d-1" % entry.first
-        end = entry.first + entry.count
+        end = entry.end
         if end <= self.at:
             return False
         skip = max(0, self.at - entry.first)
-        self._buffer(entry, skip, entry.count)
+        self._buffer(entry, skip, entry.size)
         self.at = end
         return True
 
@@ -122,7 +122,7 @@ class Reader:
         """Take in a claimed range; False when its entries don't hold all of it."""
         want = first
         for entry in entries:
-            low, high = max(first, entry.first), min(last + 1, entry.first + entry.count)
+            low, high = max(first, entry.first), min(last + 1, entry.end)
             if low >= high:
                 continue
             if low != want:
@@ -135,8 +135,8 @@ class Reader:
         return want == last + 1
 
     def _buffer(self, entry: Entry, low: int, high: int) -> None:
-        size = len(entry.data) - (1 if entry.count < 16 else 3)
-        share = size * high // entry.count - size * low // entry.count
+        size = len(entry.data) - (1 if entry.size < 16 else 3)
+        share = size * high // entry.size - size * low // entry.size
         self.ledger.add(entry.first + low, high - low, share)
         self.entries.append((entry, low, high))
         self.fetched += len(entry.data)
@@ -150,8 +150,8 @@ class Reader:
         except IndexError:
             return None
         self.taken += len(entry.data)
-        items = envelope.unpack(entry)
-        if high - low != entry.count:
+        items = decode_batch(entry.data, entry.size)
+        if high - low != entry.size:
             items = items[low:high]
         return Batch(self.queue, entry.first + low, items)
 

@@ -15,7 +15,7 @@ import threading
 import time
 import weakref
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from treadle import failpoints
 from treadle.errors import QueueError, TenureLost
@@ -31,9 +31,12 @@ from treadle.queues.redis_tenure import RedisTenure
 from treadle.queues.wire import GONE, Wire, request
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from treadle.queues.redis_thread import ThreadedRedisHost
     from treadle.queues.tenure import Tenure, TenureSpec
 
+T = TypeVar("T")
 _TICK_S = 0.5
 _KEEP_BELL_S = 5.0
 _STUCK_S = 10.0  # a call without an answer for so long: the connection is taken to be dead
@@ -67,9 +70,7 @@ class RedisHost:
         self._after_answer = failpoints.armed("commit.after-answer")
 
     @staticmethod
-    def in_thread(
-        url: str, namespace: str, host_name: str, *, expected_id: str | None = None
-    ) -> ThreadedRedisHost:
+    def in_thread(url: str, namespace: str, host_name: str, *, expected_id: str | None = None) -> ThreadedRedisHost:
         """Return a started host that runs in a thread of its own. Raises QueueError like `start`."""
         from treadle.queues.redis_thread import ThreadedRedisHost  # noqa: PLC0415 it imports this module
 
@@ -132,14 +133,10 @@ class RedisHost:
 
     async def close(self, tenure: Tenure) -> None:
         """Let go of a loop; what it had not committed is forgotten."""
-        if self._tenures.pop(id(tenure), None) is None:
+        own = self._tenures.pop(id(tenure), None)
+        if own is None:
             return
-        assert isinstance(tenure, RedisTenure)
-        for reader in tenure.readers.values():
-            self._feed.drop(reader)
-        if tenure.lost is None:
-            tenure.lost = TenureLost("The tenure was closed.", reason="closed", loop=str(tenure.key))
-        tenure.wake()
+        self._lose(own, TenureLost("The tenure was closed.", reason="closed", loop=str(own.key)))
 
     async def _incarnate(self, spec: TenureSpec, inc: int | None, nonce: str) -> Incarnation:
         if inc is None:
@@ -197,22 +194,20 @@ class RedisHost:
     # Commits
 
     def _kick(self, tenure: RedisTenure) -> None:
-        loop = self._loop
-        assert loop is not None
-        if threading.get_ident() == self._thread:
-            loop.call_soon(self._flush, tenure)
-        else:
-            with contextlib.suppress(RuntimeError):  # the host was stopped: the tenure is lost, and says so
-                loop.call_soon_threadsafe(self._flush, tenure)
+        self._from_anywhere(self._flush, tenure)
 
     def _want(self, reader: Reader) -> None:
+        self._from_anywhere(self._feed.want, reader)
+
+    def _from_anywhere(self, call: Callable[[T], None], subject: T) -> None:
         loop = self._loop
-        assert loop is not None
+        if loop is None:
+            return
         if threading.get_ident() == self._thread:
-            self._feed.want(reader)
+            loop.call_soon(call, subject)
         else:
-            with contextlib.suppress(RuntimeError):
-                loop.call_soon_threadsafe(self._feed.want, reader)
+            with contextlib.suppress(RuntimeError):  # the host was stopped: the tenure is lost, and says so
+                loop.call_soon_threadsafe(call, subject)
 
     def _flush(self, tenure: RedisTenure) -> None:
         if tenure.lost is not None:
@@ -257,8 +252,9 @@ class RedisHost:
     def _settle(self, tenure: RedisTenure, commit: Commit) -> None:
         for queue, ranges in commit.ranges.items():
             tenure.readers[queue].committed(ranges)
-        tenure.committed_bytes += sum(iteration[5] for iteration in commit.iterations)
-        tenure.committed += len(commit.iterations)
+        tenure.settled_bytes += commit.size
+        tenure.committed += commit.counted
+        tenure.settled += len(commit.iterations)
 
     async def _refence(self, tenure: RedisTenure) -> None:
         pipeline = tenure.pipeline

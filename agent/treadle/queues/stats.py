@@ -60,6 +60,6 @@ def read_stats(record: Sequence[bytes | None], now_ms: float) -> QueueStats:
     first, tail = first or 1, tail or 1
     depth = tail - first + held
     # The marked message was pushed at mark_t; while it is here, the oldest is at least as old.
-    marked = depth > 0 and 0 < mark_n and first <= mark_n < tail
+    marked = depth > 0 and mark_n > 0 and first <= mark_n < tail
     age = max(0.0, (now_ms - mark_t) / 1000) if marked else None
     return QueueStats(depth, size, held, age, tail - 1, done, dead, dropped, int(record[9] or 1))

@@ -14,6 +14,12 @@ import hiredis
 from treadle.queues.locate import Server
 
 
+def pack(*args: Any) -> bytes:
+    """Return a command as it goes over the wire. Arguments are text, bytes or numbers."""
+    packed: bytes = hiredis.pack_command(args)
+    return packed
+
+
 class Gone:
     """The answer of a call whose connection went away: whether it was done is not known."""
 
@@ -117,7 +123,7 @@ async def request(wire: Wire, *args: Any) -> Any:
         if not future.done():
             future.set_result(answer)
 
-    wire.send(hiredis.pack_command(args), done)
+    wire.send(pack(*args), done)
     answer = await future
     if answer is GONE:
         msg = "the connection was lost"

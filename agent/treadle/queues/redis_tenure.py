@@ -1,0 +1,123 @@
+"""The tenure of a loop whose queues are in Redis: the loop's side of a RedisHost."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING
+
+from treadle.queues.group import Writer
+from treadle.queues.latch import Latch
+from treadle.queues.pipeline import Pipeline
+from treadle.queues.reader import Reader
+from treadle.queues.tenure import Batch, DeadLetter, TenureSpec
+
+if TYPE_CHECKING:
+    from treadle.errors import TenureLost
+    from treadle.queues.incarnation import Incarnation
+
+_NOTHING: tuple[()] = ()
+
+
+class RedisTenure:
+    """See treadle.queues.tenure.Tenure."""
+
+    def __init__(
+        self,
+        spec: TenureSpec,
+        found: Incarnation,
+        writer: Writer,
+        *,
+        namespace: str,
+        send: Callable[[RedisTenure], None],
+        ask: Callable[[Reader], None],
+    ) -> None:
+        self.namespace = namespace
+        self.spec = spec
+        self.key = spec.key
+        self.epoch = spec.epoch
+        self.inc = found.inc
+        self.life = found.life
+        self.iteration = found.iteration
+        self.completed = found.completed
+        self.state = found.state
+        self.lost: TenureLost | None = None
+        self.readers = {r.queue: Reader(self, r.queue, r.first, r.nmax, counted=r.counted) for r in found.reads}
+        for queue in spec.never_ends:
+            if queue in self.readers:
+                self.readers[queue].never_ends = True
+        self.pipeline = Pipeline(writer, (spec.epoch, found.inc, found.seq), found.nonce_root, self._weigh)
+        self.latch = Latch()
+        self.wake = self.latch.wake
+        self.wait = self.latch.wait
+        self.wait_async = self.latch.wait_async
+        self.committed = 0  # iterations; written by the host only, like the next two
+        self.settled = 0  # the same, the commit that completes the loop included
+        self.settled_bytes = 0
+        self.asked = False  # the host will look at the pipeline
+        self._appended = 0
+        self._appended_bytes = 0
+        self._waiting = self.pipeline.waiting
+        self._send = send
+        self._ask = ask
+        self._max = spec.max_in_flight
+        self._max_bytes = spec.max_in_flight_bytes
+
+    @property
+    def in_flight(self) -> int:
+        """Iterations appended and not yet committed."""
+        return self._appended - self.settled
+
+    @property
+    def has_room(self) -> bool:
+        """Whether another iteration may start."""
+        return (
+            self._appended - self.settled < self._max
+            and self._appended_bytes - self.settled_bytes < self._max_bytes
+            and self.pipeline.full_on is None
+        )
+
+    def poll(self, queue: str) -> Batch | None:
+        """Take the next batch of a queue if one is here."""
+        reader = self.readers[queue]
+        batch = reader.poll()
+        if reader.parked and reader.low:
+            reader.parked = False
+            self._ask(reader)
+        return batch
+
+    def give_back(self, batch: Batch) -> None:
+        """Return the rest of a batch to the front."""
+        if batch.items:
+            self.readers[batch.queue].returned.appendleft(batch)
+
+    def ended(self, queue: str) -> bool:
+        """Whether a queue has no open writer, no message and nothing claimed."""
+        return self.readers[queue].ended
+
+    def append(
+        self,
+        reads: Sequence[tuple[str, int, int]],
+        pushes: Sequence[tuple[str, bytes]],
+        state: Mapping[tuple[str, str], bytes | None] | None = None,
+        *,
+        effects: bool = False,
+        dead: Sequence[DeadLetter] = _NOTHING,
+        completes: bool = False,
+    ) -> None:
+        """Append one finished iteration."""
+        size = 0
+        for push in pushes:
+            size += len(push[1])
+        if state:
+            size += sum(len(value) for value in state.values() if value)
+        elif not (pushes or reads or effects or dead or completes):
+            return
+        self._waiting.append((reads, pushes, state, dead, completes, size))
+        self._appended += 1
+        self._appended_bytes += size
+        if not self.asked:
+            self.asked = True
+            self._send(self)
+
+    def _weigh(self, queue: str, first: int, last: int) -> int:
+        return self.readers[queue].ledger.weigh(first, last)
