@@ -29,7 +29,7 @@ from wfctl.settings import Settings
 @click.option("--port", type=click.IntRange(0, 65535), default=7420, show_default=True, help="gRPC; 0 for any free.")
 @click.option("--http-port", type=click.IntRange(0, 65535), default=7421, show_default=True, help="HTTP; 0 the same.")
 @with_settings
-def dev(settings: Settings, files: tuple[str, ...], limit: float | None, **options: Any) -> int:
+def dev(settings: Settings, /, files: tuple[str, ...], limit: float | None, **options: Any) -> int:
     """Run everything on this machine: a server for the queues, the controller, agents, and the files.
 
     Shows what happens, ends by itself when all loops have completed, and stops all on Ctrl-C.
