@@ -1,0 +1,35 @@
+"""What the agent raises on purpose.
+
+AgentError (a TreadleError)
++-- BrokenFrame      a peer said something that is no frame
++-- SpawnFailed      a child process could not be started
++-- SessionBroken    the stream to the controller ended
+"""
+
+from __future__ import annotations
+
+from treadle.errors import TreadleError
+
+
+class AgentError(TreadleError):
+    """The agent could not do what was asked."""
+
+    code = "agent-error"
+
+
+class BrokenFrame(AgentError):
+    """A peer said something that is no frame."""
+
+    code = "broken-frame"
+
+
+class SpawnFailed(AgentError):
+    """A child process could not be started."""
+
+    code = "spawn-failed"
+
+
+class SessionBroken(AgentError):
+    """The stream to the controller ended."""
+
+    code = "session-broken"

@@ -1,0 +1,1 @@
+"""The only processes with user code: thread host, asyncio host, loop process, catalog child."""

@@ -1,0 +1,41 @@
+"""Node classes of this process: treadle's own are there before the fork, others are imported when first needed."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Mapping
+from typing import Any, Final
+
+from treadle import catalog
+from treadle.errors import CatalogError
+from treadle.node import Node
+
+BUILTIN: Final = catalog.ENTRY_POINTS  # the module, which is also the name of the entry point group
+
+_loaded: dict[str, dict[str, type[Node[Any]]]] = {}
+_lock = threading.Lock()
+
+
+def load_builtin() -> None:
+    """Import treadle's own nodes; the forkserver does it once for all children."""
+    _load(BUILTIN)
+
+
+def classes(sources: Mapping[str, str]) -> dict[str, type[Node[Any]]]:
+    """Return the class of each node type, by the module that the catalog found it in. Raises CatalogError."""
+    found: dict[str, type[Node[Any]]] = {}
+    with _lock:
+        for uses, source in sources.items():
+            if source not in _loaded:
+                _load(source)
+            if uses not in _loaded[source]:
+                raise CatalogError(f"{source} does not offer {uses} any more", uses=uses, module=source)
+            found[uses] = _loaded[source][uses]
+    return found
+
+
+def _load(source: str) -> None:
+    loaded = catalog.load(entry_points=False, paths=[source])
+    if loaded.errors and not loaded.classes:
+        raise loaded.errors[0]
+    _loaded[source] = loaded.classes

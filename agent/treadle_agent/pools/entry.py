@@ -1,0 +1,45 @@
+"""The first steps of every child after its fork, and the way to its role."""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+
+from treadle_agent.page import Page
+from treadle_agent.pools import asyncio_host, catalog_child, loop_process, thread_host
+from treadle_agent.pools.channel import Channel
+from treadle_agent.setup import MARKER, Setup
+
+
+def run(setup: Setup, channel_fd: int, page_fd: int, output_fd: int) -> int:
+    """Become the child that was asked for; return its exit code."""
+    os.setsid()  # also a new process group: a signal to it reaches what user code starts
+    os.environ[MARKER] = setup.marker
+    _redirect(output_fd)
+    for fd in (channel_fd, page_fd):
+        os.set_inheritable(fd, False)
+    logging.getLogger().setLevel(setup.log_level.upper())
+    channel = Channel(channel_fd)
+    page = Page(page_fd)
+    match setup.role:
+        case "catalog":
+            return catalog_child.run(setup, channel, pid=os.getpid())
+        case "thread":
+            return thread_host.run(setup, channel, page)
+        case "asyncio":
+            return asyncio_host.run(setup, channel, page)
+        case "process":
+            return loop_process.run(setup, channel, page)
+
+
+def _redirect(output_fd: int) -> None:
+    """Read nothing, and print, line by line, to the supervisor."""
+    nothing = os.open(os.devnull, os.O_RDONLY)
+    os.dup2(nothing, 0)
+    os.dup2(output_fd, 1)
+    os.dup2(output_fd, 2)
+    for fd in {nothing, output_fd} - {0, 1, 2}:
+        os.close(fd)
+    for stream in (sys.stdout, sys.stderr):
+        stream.reconfigure(line_buffering=True)  # type: ignore[union-attr]

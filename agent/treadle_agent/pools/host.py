@@ -1,0 +1,119 @@
+"""What the three kinds of pool hosts share: frames in, figures and log lines out."""
+
+from __future__ import annotations
+
+import logging
+import os
+import threading
+from abc import ABC, abstractmethod
+from typing import Final
+
+from treadle_agent.frames import Address, Assign, Attach, Drain, Ended, Pause, Ready, Resume, Stop, ToChild
+from treadle_agent.page import Page
+from treadle_agent.pools.channel import Channel
+from treadle_agent.pools.lines import LineCollector
+from treadle_agent.pools.loop_run import LoopRun
+from treadle_agent.setup import Setup
+
+LINES_S: Final = 0.2  # between two collections of log lines
+FIGURES_S: Final = 1.0  # between two reports of a loop
+MAX_FIGURES: Final = 500  # loops in one report; with more, each has its turn less often
+
+
+class PoolHost(ABC):
+    """Runs the loops that it is assigned. Frames arrive in the channel's thread."""
+
+    def __init__(self, setup: Setup, channel: Channel, shared: Page) -> None:
+        self.setup = setup
+        self.channel = channel
+        self.page = shared
+        self.runs: dict[int, LoopRun] = {}
+        self._numbers: dict[Address, int] = {}
+        self._lines = LineCollector(lambda address: self._numbers.get(address, 0))
+        self._turn = 0
+        self._stirred = threading.Event()
+        logging.getLogger().addHandler(self._lines)
+
+    @property
+    def name(self) -> str:
+        """What this host calls itself in Redis."""
+        return f"{self.setup.agent}.{self.setup.marker}"
+
+    def open_for_work(self) -> None:
+        """Begin to listen, and say so."""
+        self.channel.listen(self._hear)
+        threading.Thread(target=self._report, name="treadle reporter", daemon=True).start()
+        self.channel.send(Ready(os.getpid()))
+
+    @abstractmethod
+    def attach(self, namespace: str, redis_id: str) -> None:
+        """Connect to the queues of a namespace, so that its first loop finds them there. Must not block."""
+
+    @abstractmethod
+    def begin(self, run: LoopRun) -> None:
+        """Start a run. Must not block."""
+
+    def finish(self, run: LoopRun, end: Ended) -> None:
+        """Say how a run ended, after everything else that there is to say of it."""
+        figures = run.figures()
+        if figures is not None:
+            self.channel.send(figures)
+        self.send_lines()
+        run.over()
+        self.runs.pop(run.number, None)
+        if self._numbers.get(run.assign.address) == run.number:
+            del self._numbers[run.assign.address]
+        self.channel.send(end)
+
+    def send_lines(self) -> None:
+        lines = self._lines.collect()
+        if lines is not None:
+            self.channel.send(lines)
+
+    def stir(self) -> None:
+        """Report figures soon."""
+        self._stirred.set()
+
+    def _hear(self, frame: ToChild) -> None:
+        match frame:
+            case Attach(namespace, redis_id):
+                self.attach(namespace, redis_id)
+            case Assign():
+                run = LoopRun(frame, self.page)
+                self.runs[run.number] = run
+                self._numbers[frame.address] = run.number
+                self.begin(run)
+            case Drain(number):
+                self._control(number, "drain")
+            case Stop(number):
+                self._control(number, "stop")
+            case Pause(number):
+                self._control(number, "pause")
+            case Resume(number):
+                self._control(number, "resume")
+
+    def _control(self, number: int, verb: str) -> None:
+        run = self.runs.get(number)  # None: it ended just now, and the supervisor will hear of that
+        if run is not None:
+            run.control(verb)  # type: ignore[arg-type]
+
+    def _report(self) -> None:
+        rounds = 0
+        while True:
+            self._stirred.wait(LINES_S)
+            self.send_lines()
+            rounds += 1
+            if self._stirred.is_set() or rounds * LINES_S >= FIGURES_S:
+                self._stirred.clear()
+                rounds = 0
+                self._send_figures()
+
+    def _send_figures(self) -> None:
+        runs = list(self.runs.values())
+        if len(runs) > MAX_FIGURES:
+            self._turn = (self._turn + MAX_FIGURES) % len(runs)
+            runs = (runs[self._turn :] + runs[: self._turn])[:MAX_FIGURES]
+        for run in runs:
+            figures = run.figures()
+            if figures is not None:
+                self.channel.send(figures)

@@ -1,0 +1,176 @@
+"""One run of one loop inside a pool host: its nodes, its tenure, its LoopManager, and how it ends."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from typing import Literal
+
+import msgspec
+
+from treadle.errors import QueueError, TenureLost, TreadleError
+from treadle.loop.build import build_nodes
+from treadle.loop.manager import LoopManager
+from treadle.loop.outcome import LoopError, Outcome, loop_error
+from treadle.loop.stats import LoopSnapshot, NodeSnapshot
+from treadle.queues.tenure import Tenure, TenureSpec
+from treadle.workflow.plan import Plan, QueueLimits
+from treadle_agent import page
+from treadle_agent.frames import Assign, Began, Ended, Figures, NodeFigures, QueueUse, Why
+from treadle_agent.page import Page
+from treadle_agent.pools.classes import classes
+
+Verb = Literal["drain", "stop", "pause", "resume"]
+
+# These end a loop for good: somebody else holds it, or it is not where it belongs.
+_LOST_FOR_GOOD = frozenset({"fenced", "wrong-redis", "bad-type"})
+
+_plan = msgspec.json.Decoder(Plan).decode
+
+
+class LoopRun:
+    """See the module. A host calls `prepare`, opens a tenure for `spec`, then `manage`, then runs the manager.
+
+    Control may come at any time and from any thread, also before there is a LoopManager.
+    """
+
+    def __init__(self, assign: Assign, shared: Page) -> None:
+        self.assign = assign
+        self.number = assign.run
+        self.spec: TenureSpec
+        self._plan: Plan
+        self._page = shared
+        self._lock = threading.Lock()
+        self._asked: list[Verb] = ["pause"] if assign.paused else []
+        self._manager: LoopManager | None = None
+        self._tenure: Tenure | None = None
+        self._paused = assign.paused
+        self._mark(page.STARTING)
+
+    @property
+    def leaving(self) -> bool:
+        """Whether it was told to end before it had begun."""
+        return "drain" in self._asked or "stop" in self._asked
+
+    def control(self, verb: Verb) -> None:
+        """Drain, stop, pause or resume."""
+        with self._lock:
+            self._paused = verb == "pause" or (self._paused and verb != "resume")
+            if self._manager is None:
+                self._asked.append(verb)
+            else:
+                getattr(self._manager, verb)()
+
+    def prepare(self) -> None:
+        """Read the plan and import its node classes: `spec` is known then. Raises what imports raise."""
+        self._plan = _plan(self.assign.plan)
+        self._classes = classes(self.assign.sources)
+        stateful = [s.node for s in self._plan.steps if s.uses in self._classes and self._classes[s.uses].stateful]
+        uses = {queue.name: queue for queue in self.assign.queues}
+        self.spec = TenureSpec(
+            key=self.assign.address.key,
+            epoch=self.assign.epoch,
+            reads=self._plan.reads,
+            writes={name: _limits(uses.get(name)) for name in self._plan.writes},
+            stateful=tuple(stateful),
+            never_ends=tuple(name for name in self._plan.reads if name in uses and uses[name].never_ends),
+            max_in_flight=self._plan.max_in_flight,
+            max_in_flight_bytes=self._plan.max_in_flight_bytes,
+        )
+
+    def manage(self, tenure: Tenure) -> LoopManager:
+        """Make the nodes and their LoopManager. Raises what node constructors raise."""
+        nodes = build_nodes(self._plan, self._classes)
+        manager = LoopManager(self._plan, nodes, tenure, revision=str(self.assign.revision))
+        with self._lock:
+            self._tenure, self._manager = tenure, manager
+            for verb in self._asked:
+                getattr(manager, verb)()
+        return manager
+
+    def began(self, say: Callable[[Began], None]) -> None:
+        """Say that the first execution follows."""
+        self._mark(page.RUNNING)
+        say(Began(self.number, self._tenure.inc if self._tenure is not None else 0, time.time()))
+
+    def over(self) -> None:
+        """Free its slot in the shared page."""
+        self._mark(page.IDLE)
+
+    def figures(self) -> Figures | None:
+        """Return what the loop has done, None before it began."""
+        if self._manager is None or self._tenure is None:
+            return None
+        return self._figures(self._manager.stats(), self._tenure.iteration)
+
+    def _figures(self, stats: LoopSnapshot, before: int) -> Figures:
+        uses = {step.node: step.uses or step.kind for step in self._plan.steps}
+        return Figures(
+            run=self.number,
+            paused=self._paused,
+            committed=before + stats.committed,
+            errors=stats.errors,
+            idle_ticks=stats.idle_ticks,
+            in_flight=stats.in_flight,
+            duration_log2_ns=_log2(stats.durations),
+            nodes=[_node(node, uses[node.node]) for node in stats.nodes],
+        )
+
+    def _mark(self, stage: int) -> None:
+        self._page.mark(self.assign.slot, 0 if stage == page.IDLE else self.number, stage)
+
+
+def ended(run: LoopRun, outcome: Outcome) -> Ended:
+    """Return how a loop ended, for the supervisor."""
+    why = None if outcome.error is None else _why(outcome.error)
+    if outcome.kind == "lost" and why is not None and why.code not in _LOST_FOR_GOOD:
+        # Redis forgot something, or the host was stopped: another incarnation finds out where things stand.
+        return Ended(run.number, "unreachable" if why.code in {"unreachable", "stopped"} else "failed", why)
+    return Ended(run.number, outcome.kind, why)
+
+
+def ended_by(run: LoopRun, exc: BaseException) -> Ended:
+    """Return how a loop ended that raised outside its LoopManager: no tenure, no classes, no nodes."""
+    match exc:
+        case TenureLost():
+            error = LoopError(code=exc.reason, type=type(exc).__name__, message=exc.message)
+            return ended(run, Outcome("lost", error))
+        case QueueError():
+            return Ended(run.number, "unreachable", Why("redis-unreachable", exc.message))
+        case TreadleError():
+            return Ended(run.number, "failed", Why(exc.code, exc.message, node=str(exc.details.get("node", ""))))
+        case _:
+            return Ended(run.number, "failed", _why(loop_error(exc)))
+
+
+def _why(error: LoopError) -> Why:
+    message = error.message if error.code != "exception" else f"{error.type}: {error.message}"
+    return Why(error.code, message, error.node or "", error.traceback)
+
+
+def _limits(use: QueueUse | None) -> QueueLimits:
+    if use is None:
+        return QueueLimits()
+    when_full: Literal["block", "drop-oldest"] = "drop-oldest" if use.drop_oldest else "block"
+    return QueueLimits(use.limit_messages, use.limit_bytes, when_full)
+
+
+def _node(stats: NodeSnapshot, uses: str) -> NodeFigures:
+    return NodeFigures(
+        node=stats.node,
+        uses=uses,
+        health=str(stats.health),
+        executions=stats.executions,
+        failures=stats.failures,
+        duration_log2_ns=_log2(stats.durations),
+        last_error=None if stats.last_error is None else _why(stats.last_error),
+    )
+
+
+def _log2(durations: tuple[int, ...]) -> list[int]:
+    """Shift to the wire's buckets, [2^i, 2^(i+1)) ns, and leave out the empty end."""
+    shifted = [durations[0] + durations[1], *durations[2:]] if len(durations) > 1 else list(durations)
+    while shifted and not shifted[-1]:
+        shifted.pop()
+    return shifted

@@ -1,0 +1,48 @@
+"""What a child is told at its birth, over the forkserver's socket: never in arguments or the environment."""
+
+from __future__ import annotations
+
+from typing import Final, Literal
+
+import msgspec
+
+Role = Literal["catalog", "thread", "asyncio", "process"]
+
+MARKER: Final = "TREADLE_CHILD"  # in the environment of a child; survives exec in what user code starts
+
+
+class Setup(msgspec.Struct, frozen=True, array_like=True):
+    """One child process. The file descriptors travel beside it: channel, page, output."""
+
+    request: int
+    role: Role
+    marker: str
+    agent: str
+    redis: str
+    log_level: str
+    nodes: list[str]
+    entry_points: bool = True
+
+
+class Forked(msgspec.Struct, frozen=True, array_like=True, tag="forked"):
+    """The forkserver made the child that was asked for."""
+
+    request: int
+    pid: int
+
+
+class Refused(msgspec.Struct, frozen=True, array_like=True, tag="refused"):
+    """The forkserver could not."""
+
+    request: int
+    message: str
+
+
+class Exited(msgspec.Struct, frozen=True, array_like=True, tag="exited"):
+    """A child is gone: an exit code, or the negative number of the signal that ended it."""
+
+    pid: int
+    code: int
+
+
+Said = Forked | Refused | Exited

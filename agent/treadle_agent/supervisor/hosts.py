@@ -1,0 +1,212 @@
+"""The child processes of this agent: which there are, and what becomes of them."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import logging
+import os
+import secrets
+import signal
+import time
+from collections.abc import Callable, Coroutine
+from dataclasses import dataclass
+from typing import Any, Final
+
+from treadle_agent import linux
+from treadle_agent.errors import SpawnFailed
+from treadle_agent.frames import ToChild
+from treadle_agent.setup import Role, Setup
+from treadle_agent.supervisor import sweeper
+from treadle_agent.supervisor.child import Child, Listener
+from treadle_agent.supervisor.restart import after_host_death
+from treadle_agent.supervisor.spawner import Spawner
+
+_log = logging.getLogger(__name__)
+
+SHARED: Final[tuple[Role, ...]] = ("thread", "asyncio")
+OUTSIDE: Final = frozenset({signal.SIGKILL, signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT})
+SPAWN_PAUSE_S: Final = 1.0
+
+
+def from_outside(code: int) -> bool:
+    """Whether somebody else ended the process, as far as its exit code shows."""
+    return code < 0 and -code in OUTSIDE
+
+
+@dataclass(frozen=True, slots=True)
+class Template:
+    """What all children of this agent are told."""
+
+    agent: str
+    redis: str
+    log_level: str
+    nodes: tuple[str, ...] = ()
+    entry_points: bool = True
+
+
+class Hosts:
+    """Starts, replaces, sweeps and stops children. The shared hosts are always there, or about to be."""
+
+    def __init__(self, template: Template, listener: Listener, on_host: Callable[[Child], None]) -> None:
+        self._template = template
+        self._listener = listener
+        self._on_host = on_host  # a shared host is there again: give it its loops
+        self._spawner = Spawner(self._exited, self._lost_forkserver)
+        self._children: dict[int, Child] = {}
+        self._shared: dict[Role, Child] = {}
+        self._deaths: dict[Role, tuple[float, ...]] = {}
+        self._greeting: list[ToChild] = []
+        self._early: dict[int, int] = {}  # ends that were told before their beginning
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._numbers = itertools.count(1)
+        self._stopping = False
+
+    async def start(self) -> None:
+        """Start the forkserver. Raises SpawnFailed. Call it on the main thread."""
+        linux.become_subreaper()
+        await self._spawner.start()
+
+    def start_shared(self) -> None:
+        """Start the thread host and the asyncio host, so that a loop finds them warm."""
+        for role in SHARED:
+            self._launch_shared(role)
+
+    def greet(self, frame: ToChild) -> None:
+        """Say this to the shared hosts now, and to each of their successors first."""
+        if frame not in self._greeting:
+            self._greeting.append(frame)
+            for child in self._shared.values():
+                child.send(frame)
+
+    def shared(self, role: Role) -> Child | None:
+        """Return the host of a shared pool; None while its successor waits."""
+        return self._shared.get(role)
+
+    def launch(self, role: Role, *, nodes: tuple[str, ...] | None = None, entry_points: bool | None = None) -> Child:
+        """Return a new child that is being started; what is sent to it waits."""
+        setup = Setup(
+            request=0,
+            role=role,
+            marker=f"{role}-{next(self._numbers)}-{secrets.token_hex(6)}",
+            agent=self._template.agent,
+            redis=self._template.redis,
+            log_level=self._template.log_level,
+            nodes=list(self._template.nodes if nodes is None else nodes),
+            entry_points=self._template.entry_points if entry_points is None else entry_points,
+        )
+        child = Child(setup, self._listener)
+        self._spawn(self._bring_up(child), f"start {child.marker}")
+        return child
+
+    async def stop(self) -> None:
+        """Kill every child, everything that they started, and the forkserver."""
+        self._stopping = True
+        children = list(self._children.values())
+        for child in children:
+            child.kill()
+        await self._spawner.stop()
+        for child in children:
+            child.end(-signal.SIGKILL)
+        while self._tasks:
+            await asyncio.wait(self._tasks)
+        await asyncio.to_thread(self._sweep_all)
+
+    def tend(self) -> None:
+        """Collect orphans that ended; call it now and then."""
+        sweeper.reap({self._spawner.pid})
+
+    # Beginnings.
+
+    async def _bring_up(self, child: Child) -> None:
+        try:
+            await child.start(self._spawner)
+        except SpawnFailed as exc:
+            _log.error("a child could not be started: %s", exc.message, extra={"child": child.marker})
+            await asyncio.sleep(0 if self._stopping else SPAWN_PAUSE_S)
+            self._end(child, -signal.SIGKILL)
+            return
+        self._children[child.pid] = child
+        if child.pid in self._early:
+            self._exited(child.pid, self._early.pop(child.pid))
+
+    def _launch_shared(self, role: Role) -> None:
+        if self._stopping or role in self._shared:
+            return
+        child = self.launch(role)
+        self._shared[role] = child
+        for frame in self._greeting:
+            child.send(frame)
+        self._on_host(child)
+
+    async def _launch_later(self, role: Role, delay_s: float) -> None:
+        await asyncio.sleep(delay_s)
+        self._launch_shared(role)
+
+    # Ends.
+
+    def _exited(self, pid: int, code: int) -> None:
+        child = self._children.pop(pid, None)
+        if child is None:
+            self._early[pid] = code
+            return
+        self._end(child, code)
+
+    def _end(self, child: Child, code: int) -> None:
+        is_host = self._shared.get(child.role) is child
+        if is_host:
+            del self._shared[child.role]
+        child.end(code)
+        if not self._stopping:
+            self._spawn(asyncio.to_thread(self._sweep, child.marker), f"sweep {child.marker}")
+            if is_host:
+                self._replace(child, code)
+
+    def _replace(self, child: Child, code: int) -> None:
+        _log.warning("the %s host ended with %d", child.role, code, extra={"pid": child.pid, "broken": child.broken})
+        delay, self._deaths[child.role] = after_host_death(self._deaths.get(child.role, ()), now=time.monotonic())
+        if delay == 0.0:
+            self._launch_shared(child.role)
+        else:
+            self._spawn(self._launch_later(child.role, delay), f"replace {child.role} host")
+
+    def _lost_forkserver(self) -> None:
+        """Take in that the forkserver ended, and the kernel killed all its children with it."""
+        _log.error("the forkserver ended; starting another one")
+        self._spawn(self._restart_forkserver(), "restart forkserver")
+
+    async def _restart_forkserver(self) -> None:
+        try:
+            await self._spawner.start()
+        except SpawnFailed as exc:
+            _log.error("no forkserver: %s", exc.message)
+            await asyncio.sleep(SPAWN_PAUSE_S)
+            if not self._stopping:
+                self._spawn(self._restart_forkserver(), "restart forkserver")
+            return
+        for pid in list(self._children):
+            self._exited(pid, -signal.SIGKILL)
+
+    # Sweeping.
+
+    def _sweep(self, marker: str) -> None:
+        killed = sweeper.kill_descendants(marker, supervisor=os.getpid(), spare=self._ours())
+        if killed:
+            _log.warning("killed what a dead child had left behind", extra={"child": marker, "pids": killed})
+
+    def _sweep_all(self) -> None:
+        sweeper.kill_descendants("", supervisor=os.getpid(), spare=())
+        sweeper.reap(())
+
+    def _ours(self) -> set[int]:
+        return {self._spawner.pid, *self._children}
+
+    def _spawn(self, work: Coroutine[Any, Any, None], name: str) -> None:
+        task = asyncio.get_running_loop().create_task(work, name=name)
+        self._tasks.add(task)
+        task.add_done_callback(self._done)
+
+    def _done(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled() and task.exception() is not None:
+            _log.error("%s failed", task.get_name(), exc_info=task.exception())

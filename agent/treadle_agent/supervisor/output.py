@@ -1,0 +1,52 @@
+"""What a child and everything that it started print: lines, not lost and not trusted."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import Callable
+from typing import Final
+
+MAX_LINE: Final = 8 * 1024  # bytes; longer ones are cut into pieces
+
+
+class Output:
+    """Reads the pipe that is a child's standard output and error, and hands on each line."""
+
+    def __init__(self, fd: int, on_line: Callable[[str], None]) -> None:
+        os.set_blocking(fd, False)
+        self._fd: int | None = fd
+        self._on_line = on_line
+        self._rest = b""
+        self._loop = asyncio.get_running_loop()
+        self._loop.add_reader(fd, self.read)
+
+    def read(self) -> None:
+        """Take what is here; a flood leaves the other children their turn."""
+        if self._fd is None:
+            return
+        try:
+            data = os.read(self._fd, 64 * 1024)
+        except BlockingIOError:
+            return
+        if not data:
+            self.close()
+            return
+        *lines, self._rest = (self._rest + data).split(b"\n")
+        if len(self._rest) > MAX_LINE:
+            lines, self._rest = [*lines, self._rest], b""
+        for line in lines:
+            self._say(line)
+
+    def close(self) -> None:
+        """Stop reading; what was printed without an end of line is a line."""
+        if self._fd is not None:
+            self._loop.remove_reader(self._fd)
+            os.close(self._fd)
+            self._fd = None
+            if self._rest:
+                self._say(self._rest)
+
+    def _say(self, line: bytes) -> None:
+        for start in range(0, len(line), MAX_LINE):
+            self._on_line(line[start : start + MAX_LINE].decode(errors="replace").rstrip("\r"))

@@ -1,0 +1,138 @@
+"""The supervisor's end of the forkserver: asks for children and hears of their ends."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import itertools
+import os
+import socket
+import subprocess
+import sys
+from collections.abc import Callable
+from typing import Final
+
+import msgspec
+
+from treadle_agent.errors import SpawnFailed
+from treadle_agent.setup import Exited, Forked, Refused, Said, Setup
+
+START_TIMEOUT_S: Final = 30.0  # preloading, on a machine that is busy
+FORK_TIMEOUT_S: Final = 10.0
+_MAX_PACKET: Final = 64 * 1024
+_encode = msgspec.msgpack.Encoder().encode
+_decode = msgspec.msgpack.Decoder(Said).decode
+
+
+class Spawner:
+    """Starts the forkserver, from the main thread and before gRPC makes a channel, and asks it for children.
+
+    `on_exit(pid, code)` is called for each child that ended; `on_lost()` when the forkserver itself did, and with
+    it, by the kernel, all its children.
+    """
+
+    def __init__(self, on_exit: Callable[[int, int], None], on_lost: Callable[[], None]) -> None:
+        self._on_exit = on_exit
+        self._on_lost = on_lost
+        self._requests = itertools.count(1)
+        self._waiting: dict[int, asyncio.Future[int]] = {}
+        self._socket: socket.socket | None = None
+        self._process: subprocess.Popen[bytes] | None = None
+        self._stopping = False
+        self.pid = 0
+
+    async def start(self) -> None:
+        """Start the forkserver and wait until it has preloaded. Raises SpawnFailed."""
+        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        with theirs:
+            command = [sys.executable, "-m", "treadle_agent.pools.forkserver", str(theirs.fileno()), str(os.getpid())]
+            self._process = subprocess.Popen(  # noqa: ASYNC220 - exec of a known program, once
+                command, pass_fds=[theirs.fileno()], stdin=subprocess.DEVNULL, start_new_session=True
+            )
+        self.pid = self._process.pid
+        ours.setblocking(False)
+        self._socket = ours
+        loop = asyncio.get_running_loop()
+        try:
+            hello = await asyncio.wait_for(loop.sock_recv(ours, _MAX_PACKET), START_TIMEOUT_S)
+        except (TimeoutError, OSError) as exc:
+            await self.stop()
+            raise SpawnFailed(f"the forkserver does not answer: {exc}") from exc
+        if not hello:
+            await self.stop()
+            raise SpawnFailed("the forkserver ended while it was loading")
+        loop.add_reader(ours.fileno(), self._hear)
+
+    async def spawn(self, setup: Setup, fds: list[int]) -> int:
+        """Return the pid of a new child that owns copies of the descriptors. Raises SpawnFailed."""
+        request = next(self._requests)
+        answer: asyncio.Future[int] = asyncio.get_running_loop().create_future()
+        self._waiting[request] = answer
+        try:
+            if self._socket is None:
+                raise SpawnFailed("the forkserver is not running")
+            packet = _encode(msgspec.structs.replace(setup, request=request))
+            socket.send_fds(self._socket, [packet], fds)
+            return await asyncio.wait_for(answer, FORK_TIMEOUT_S)
+        except (TimeoutError, OSError) as exc:
+            raise SpawnFailed(f"the forkserver does not fork: {str(exc) or 'no answer'}") from exc
+        finally:
+            del self._waiting[request]
+
+    async def stop(self) -> None:
+        """End the forkserver, and with it every child that is left."""
+        self._stopping = True
+        self._hang_up()
+        process, self._process = self._process, None
+        if process is not None:
+            process.kill()
+            await asyncio.to_thread(process.wait)
+
+    def _hear(self) -> None:
+        while self._socket is not None:
+            try:
+                packet = self._socket.recv(_MAX_PACKET)
+            except BlockingIOError:
+                return
+            except OSError:
+                packet = b""
+            if not packet:
+                self._lose()
+                return
+            self._take(_decode(packet))
+
+    def _take(self, said: Said) -> None:
+        match said:
+            case Exited(pid, code):
+                self._on_exit(pid, code)
+            case Forked(request, pid):
+                self._settle(request, pid)
+            case Refused(request, message):
+                self._settle(request, SpawnFailed(f"the forkserver can't fork: {message}"))
+
+    def _settle(self, request: int, result: int | SpawnFailed) -> None:
+        answer = self._waiting.get(request)
+        if answer is None or answer.done():
+            return
+        if isinstance(result, SpawnFailed):
+            answer.set_exception(result)
+        else:
+            answer.set_result(result)
+
+    def _lose(self) -> None:
+        self._hang_up()
+        for request in list(self._waiting):
+            self._settle(request, SpawnFailed("the forkserver is gone"))
+        if self._process is not None:
+            self._process.kill()
+            self._process.wait()  # killed: at once
+            self._process = None
+        if not self._stopping:
+            self._on_lost()
+
+    def _hang_up(self) -> None:
+        if self._socket is not None:
+            with contextlib.suppress(ValueError, OSError):
+                asyncio.get_running_loop().remove_reader(self._socket.fileno())
+            self._socket.close()
+            self._socket = None

@@ -1,0 +1,96 @@
+"""From a loop's record to the LoopStatus that the controller gets. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Final
+
+from google.protobuf.timestamp_pb2 import Timestamp
+
+from treadle.v1 import loop_pb2
+from treadle_agent.frames import Address, Figures, NodeFigures, Why
+from treadle_agent.supervisor.reconcile import state_of
+from treadle_agent.supervisor.record import Record, State
+
+RATE_WINDOW_S: Final = 5.0
+_STATES: Final = {state: loop_pb2.LoopState.Value(f"LOOP_STATE_{state.value}") for state in State}
+_HEALTH: Final = {
+    "idle": loop_pb2.NODE_HEALTH_IDLE,
+    "healthy": loop_pb2.NODE_HEALTH_HEALTHY,
+    "failing": loop_pb2.NODE_HEALTH_FAILING,
+}
+
+
+def loop_ref(address: Address) -> loop_pb2.LoopRef:
+    key = address.key
+    return loop_pb2.LoopRef(namespace=address.namespace, workflow=key.workflow, loop=key.loop, replica=key.replica)
+
+
+def reason(why: Why | None) -> loop_pb2.Reason | None:
+    if why is None:
+        return None
+    return loop_pb2.Reason(code=why.code, message=why.message, node=why.node, traceback=why.traceback)
+
+
+def status_of(record: Record, *, hold: Why | None = None, silent_s: float = 0.0) -> loop_pb2.LoopStatus:
+    """Return what is to be said of a loop now."""
+    state, why = state_of(record, hold=hold, silent_s=silent_s)
+    figures = record.figures
+    run = record.run
+    status = loop_pb2.LoopStatus(
+        loop=loop_ref(record.address),
+        epoch=run.epoch if run is not None else record.last_epoch,
+        incarnation=record.incarnation,
+        sequence=record.last_sequence,
+        state=_STATES[state],
+        reason=reason(why),
+        committed=record.committed,
+        errors=record.base_errors + (figures.errors if figures is not None else 0),
+        restarts=record.restarts,
+        iterations_per_second=rate(record.marks) if figures is not None else 0.0,
+        process_id=record.process_id,
+        start_time=None if run is None or run.began is None else _timestamp(run.began),
+    )
+    if figures is not None:
+        _add_figures(status, figures)
+    return status
+
+
+def mark(record: Record, now: float, figures: Figures) -> None:
+    """Take in new figures, and what the rate is computed from."""
+    record.figures = figures
+    record.committed = figures.committed
+    record.marks = [*(mark for mark in record.marks if now - mark[0] <= RATE_WINDOW_S), (now, figures.committed)]
+
+
+def rate(marks: Sequence[tuple[float, int]]) -> float:
+    """Return iterations per second over the last seconds."""
+    if len(marks) < 2:
+        return 0.0
+    (first, before), (last, after) = marks[0], marks[-1]
+    return (after - before) / (last - first) if last > first else 0.0
+
+
+def _add_figures(status: loop_pb2.LoopStatus, figures: Figures) -> None:
+    status.idle_ticks = figures.idle_ticks
+    status.in_flight = figures.in_flight
+    status.duration_log2_ns.extend(figures.duration_log2_ns)
+    status.nodes.extend(_node(node) for node in figures.nodes)
+
+
+def _node(figures: NodeFigures) -> loop_pb2.NodeStatus:
+    return loop_pb2.NodeStatus(
+        node=figures.node,
+        uses=figures.uses,
+        health=_HEALTH[figures.health],
+        executions=figures.executions,
+        failures=figures.failures,
+        duration_log2_ns=figures.duration_log2_ns,
+        last_error=reason(figures.last_error),
+    )
+
+
+def _timestamp(seconds: float) -> Timestamp:
+    stamp = Timestamp()
+    stamp.FromNanoseconds(round(seconds * 1e9))
+    return stamp

@@ -1,0 +1,147 @@
+"""Everything of an agent but the session: children, loops, catalog, Redis probe, log lines."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+
+import msgspec
+
+from treadle.v1 import dispatcher_service_pb2 as wire
+from treadle.v1 import node_type_pb2
+from treadle_agent.frames import Attach, Found, FromChild, Lines, Why
+from treadle_agent.supervisor.assignments import address_of
+from treadle_agent.supervisor.catalog_scan import CatalogScan
+from treadle_agent.supervisor.child import Child, Listener
+from treadle_agent.supervisor.hosts import Hosts, Template
+from treadle_agent.supervisor.loops import Loops, Reporter, order_of_draining
+from treadle_agent.supervisor.redis_probe import RedisProbe
+from treadle_agent.supervisor.tell import LogTeller
+
+_log = logging.getLogger(__name__)
+
+STOPPING = Why("agent-stopping", "the agent is being stopped")
+
+
+class Supervisor:
+    """Runs what it is told to run. On the main thread and its event loop, without any user code."""
+
+    def __init__(self, template: Template, reporter: Reporter) -> None:
+        self._template = template
+        self.loops = Loops(reporter)
+        self.hosts = Hosts(template, Listener(self._hear, self._printed, self._gone), self._host_is_back)
+        self.loops.hosts = self.hosts
+        self.logs = LogTeller(template.agent, self.loops.placed)
+        self.probe = RedisProbe(template.redis, self._redis_changed)
+        self.catalog = Found([], [])
+        self._scan = CatalogScan(self.hosts)
+        self._watching: asyncio.Task[None] | None = None
+        self._leaving = False
+
+    async def start(self) -> None:
+        """Start the forkserver and the shared hosts, and find out what node types there are. Raises SpawnFailed."""
+        await self.hosts.start()
+        self.hosts.start_shared()
+        self.catalog = await self._scan.run(self._template.nodes)
+        self.loops.sources = {each.uses: each.module for each in self.catalog.types}
+        for why in self.catalog.errors:
+            _log.warning("node module: %s", why.message, extra={"code": why.code})
+
+    async def stop(self) -> None:
+        """Kill what still runs; returns when no process is left."""
+        self._leaving = True
+        if self._watching is not None:
+            self._watching.cancel()
+            await asyncio.wait([self._watching])
+        await self.probe.stop()
+        await self.hosts.stop()
+
+    # What the controller says.
+
+    def welcome(self, message: wire.Welcome) -> None:
+        """Learn the namespace and which Redis holds it."""
+        self.loops.redis_id = message.redis_id
+        self.hosts.greet(Attach(message.namespace, message.redis_id))
+        self._watching = asyncio.create_task(self.probe.watch(message.namespace, message.redis_id), name="watch redis")
+
+    def take(self, message: wire.Assignments) -> None:
+        """Take in assignments and releases."""
+        if not self._leaving or message.releases or message.kind == wire.ASSIGNMENTS_KIND_COMPLETE:
+            self.loops.take(message)
+
+    def subscribe(self, message: wire.LogSubscription) -> None:
+        """Collect log lines of these loops."""
+        self.logs.subscribe({address_of(ref) for ref in message.loops})
+
+    def silence(self, seconds: float) -> None:
+        """Take in how long the controller has been silent; now and then."""
+        before, self.loops.silent_s = self.loops.silent_s, seconds
+        if max(before, seconds) > 1.0:
+            self.loops.look_at_all()
+        self.hosts.tend()
+
+    # Leaving.
+
+    def leave(self) -> None:
+        """Start nothing any more."""
+        self._leaving = True
+        self.loops.hold = STOPPING
+
+    async def idle(self) -> None:
+        """Wait until no loop runs."""
+        while self.loops.running:
+            self.loops.changed.clear()
+            await self.loops.changed.wait()
+
+    async def drain(self) -> None:
+        """Drain every loop without the controller: those that nobody here feeds, then their readers, and so on."""
+        while self.loops.running:
+            self.loops.changed.clear()
+            for record in order_of_draining(self.loops.running):
+                self.loops.drain(record)
+            await self.loops.changed.wait()
+
+    # What children say.
+
+    def _hear(self, child: Child, frame: FromChild) -> None:
+        if isinstance(frame, Lines):
+            self.logs.take(frame)
+        elif child.role == "catalog":
+            self._scan.hear(child, frame)
+        else:
+            self.loops.hear(child, frame)
+
+    def _printed(self, child: Child, line: str) -> None:
+        self.logs.printed(self.loops.runs_of(child), child.role, line)
+
+    def _gone(self, child: Child, code: int) -> None:
+        if child.role == "catalog":
+            self._scan.gone(child, code)
+        else:
+            self.loops.gone(child, code)
+
+    def _host_is_back(self, child: Child) -> None:
+        self.loops.look_at_pool(child.role)
+
+    def _redis_changed(self, why: Why | None) -> None:
+        if not self._leaving:
+            self.loops.hold = why
+            self.loops.look_at_all()
+
+
+def node_types(found: Found) -> list[node_type_pb2.NodeType]:
+    """Return the catalog as the controller gets it."""
+    roles = {"producer": node_type_pb2.NODE_ROLE_PRODUCER, "node": node_type_pb2.NODE_ROLE_NODE}
+    return [
+        node_type_pb2.NodeType(
+            uses=each.uses,
+            role=roles[each.role],
+            schema_json=msgspec.json.encode(each.schema).decode(),
+            doc=each.doc,
+            stateful=each.stateful,
+            state_version=each.state_version,
+            digest=each.digest,
+            module=each.module,
+        )
+        for each in found.types
+    ]

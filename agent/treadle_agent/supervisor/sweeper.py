@@ -1,0 +1,93 @@
+"""Finds and kills what a dead child left behind: daemons, double forks, whatever user code started.
+
+A descendant of a child is known by its parent (orphans become the supervisor's children), by the marker in the
+environment that it was executed with, or by the child's page among its mappings when it was forked without exec.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Collection, Iterator
+from pathlib import Path
+
+from treadle_agent.page import PREFIX
+from treadle_agent.setup import MARKER
+
+
+def kill_descendants(marker: str, *, supervisor: int, spare: Collection[int]) -> list[int]:
+    """Kill everything that belongs to the child with this marker and return the pids.
+
+    `spare` are processes that the supervisor started itself. Looks again until nothing is found: what is being
+    killed may fork meanwhile.
+    """
+    killed: list[int] = []
+    for _ in range(10):
+        found = [pid for pid in _processes() if pid not in spare and _belongs(pid, marker, supervisor)]
+        found = [pid for pid in found if _kill(pid)]
+        if not found:
+            break
+        killed += found
+    return killed
+
+
+def reap(spare: Collection[int]) -> None:
+    """Collect orphans that have ended, but none of `spare`, whose ends others wait for."""
+    for pid in _children(os.getpid()):
+        if pid not in spare:
+            try:
+                os.waitpid(pid, os.WNOHANG)
+            except ChildProcessError:
+                continue
+
+
+def _belongs(pid: int, marker: str, supervisor: int) -> bool:
+    return _parent(pid) == supervisor or _has_marker(pid, marker) or _maps_page(pid, marker)
+
+
+def _processes() -> Iterator[int]:
+    own = os.getuid()
+    for entry in os.scandir("/proc"):
+        if entry.name.isdigit() and int(entry.name) != os.getpid() and _owner(entry) == own:
+            yield int(entry.name)
+
+
+def _owner(entry: os.DirEntry[str]) -> int:
+    try:
+        return entry.stat().st_uid
+    except OSError:
+        return -1
+
+
+def _children(parent: int) -> list[int]:
+    text = _read(parent, f"task/{parent}/children")
+    return [int(pid) for pid in text.split()]
+
+
+def _parent(pid: int) -> int:
+    """Return the parent of a process that is no zombie, else 0."""
+    after = _read(pid, "stat").rpartition(b")")[2].split()
+    return int(after[1]) if len(after) > 1 and after[0] not in (b"Z", b"X") else 0
+
+
+def _has_marker(pid: int, marker: str) -> bool:
+    return f"{MARKER}={marker}".encode() in _read(pid, "environ").split(b"\0")
+
+
+def _maps_page(pid: int, marker: str) -> bool:
+    return f"/memfd:{PREFIX}{marker} ".encode() in _read(pid, "maps")
+
+
+def _read(pid: int, name: str) -> bytes:
+    try:
+        return Path(f"/proc/{pid}/{name}").read_bytes()
+    except OSError:
+        return b""  # it ended meanwhile, or is not ours to look at
+
+
+def _kill(pid: int) -> bool:
+    try:
+        os.kill(pid, signal.SIGKILL)
+    except OSError:
+        return False
+    return True

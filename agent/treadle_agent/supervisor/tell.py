@@ -1,0 +1,90 @@
+"""What children log and print: into the agent's log, and to the controller for loops that somebody watches."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections import deque
+from collections.abc import Callable
+from typing import Final
+
+from google.protobuf.timestamp_pb2 import Timestamp
+
+from treadle.v1 import dispatcher_service_pb2 as wire
+from treadle.v1 import event_pb2
+from treadle_agent.frames import Address, Line, Lines
+
+_nodes = logging.getLogger("treadle.node")
+_prints = logging.getLogger("treadle.output")
+
+MAX_KEPT: Final = 2_000  # lines for the controller between two batches; more are counted and dropped
+FLUSH_S: Final = 0.2
+
+
+class LogTeller:
+    """Takes lines in and, `flush` by `flush`, gives batches for the controller. `loop_of` finds a run's loop."""
+
+    def __init__(self, agent: str, loop_of: Callable[[int], Address | None]) -> None:
+        self._agent = agent
+        self._loop_of = loop_of
+        self._wanted: set[Address] = set()
+        self._kept: deque[event_pb2.LogLine] = deque()
+        self._dropped = 0
+
+    def subscribe(self, loops: set[Address]) -> None:
+        """Keep the lines of these loops from now on."""
+        self._wanted = loops
+        if not loops:
+            self._kept.clear()
+            self._dropped = 0
+
+    def take(self, lines: Lines) -> None:
+        """Take in what nodes logged."""
+        for line in lines.lines:
+            self._tell(self._loop_of(line.run), line)
+        if lines.dropped:
+            _nodes.warning("%d lines were dropped: nodes log too much", lines.dropped)
+            self._dropped += lines.dropped
+
+    def printed(self, loops: list[Address], host: str, text: str) -> None:
+        """Take in a line that a child, or a program that it started, printed."""
+        _prints.info("%s", text, extra={"loop": str(loops[0])} if len(loops) == 1 else {"host": host})
+        for address in loops:
+            if address in self._wanted and len(loops) == 1:
+                self._keep(address, Line(0, time.time(), "INFO", "", text))
+
+    def flush(self) -> wire.LogBatch | None:
+        """Return what is kept for the controller."""
+        if not (self._kept or (self._dropped and self._wanted)):
+            return None
+        batch = wire.LogBatch(lines=self._kept, dropped=self._dropped)
+        self._kept.clear()
+        self._dropped = 0
+        return batch
+
+    def _tell(self, address: Address | None, line: Line) -> None:
+        level = logging.getLevelNamesMapping().get(line.level, logging.INFO)
+        extra = {} if address is None else {"loop": str(address), "node": line.node}
+        _nodes.log(level, "%s", line.message, extra=extra)
+        if address is not None and address in self._wanted:
+            self._keep(address, line)
+
+    def _keep(self, address: Address, line: Line) -> None:
+        if len(self._kept) >= MAX_KEPT:
+            self._dropped += 1
+            return
+        stamp = Timestamp()
+        stamp.FromNanoseconds(round(line.time * 1e9))
+        self._kept.append(
+            event_pb2.LogLine(
+                time=stamp,
+                namespace=address.namespace,
+                workflow=address.key.workflow,
+                loop=address.key.loop,
+                replica=address.key.replica,
+                node=line.node,
+                level=line.level,
+                message=line.message,
+                agent=self._agent,
+            )
+        )
