@@ -10,8 +10,8 @@ from __future__ import annotations
 import json
 from typing import Any, Final
 
-from treadle.workflow.digests import plain
 from treadle.workflow.graph import locate
+from treadle.workflow.plain import plain
 
 _MARKS: Final = frozenset({"selected", "dragging", "resizing"})
 _TOP_FIRST: Final = ("name", "description", "defaults", "rollout")

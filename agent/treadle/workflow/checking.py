@@ -58,8 +58,8 @@ def check(
     """Judge a document and compile it.
 
     `node_types` is everything that any agent ever offered (offline: treadle's own and those of `--nodes`), None when
-    nobody knows; `offered` names those of the agents that are there now, None when that does not matter. The document is
-    not changed, and may be anything that JSON can hold.
+    nobody knows; `offered` names those of the agents that are there now, None when that does not matter. The document
+    is not changed, and may be anything that `read_document` gives.
     """
     findings = Findings()
     graph = read_graph(document, findings)

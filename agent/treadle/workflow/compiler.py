@@ -36,14 +36,15 @@ def compile_draft(draft: Draft, queues: tuple[Queue, ...]) -> Compiled:
     ]
     # Names are compared part by part, so that a tail comes right after its loop.
     plans.sort(key=lambda plan: plan.loop.split("~"))
-    rollout = draft.top["rollout"]
+    rollout: dict[str, Any] = dict(draft.top["rollout"])
+    if "progress_deadline" in rollout:
+        rollout["progress_deadline_s"] = rollout.pop("progress_deadline")
     return Compiled(
         workflow=draft.workflow,
         digest=workflow_digest(draft, {plan.loop: plan.digest for plan in plans}),
         plans=tuple(plans),
         queues=queues,
-        max_parallel=rollout.get("max_parallel", Compiled.max_parallel),
-        progress_deadline_s=rollout.get("progress_deadline", Compiled.progress_deadline_s),
+        **rollout,
     )
 
 
@@ -93,13 +94,14 @@ def _head_step(draft: Draft, stream: Stream, policies: _Policies) -> Step:
     if stream.parent is None:
         return _step(draft, stream.head, {}, policies)
     root = draft.written[stream.root]
+    inherited = {"max_deliveries": root["max_deliveries"]} if "max_deliveries" in root else {}
     return Step(
         node=stream.head,
         kind="queue-reader",
         label=_label(draft, stream.head),
         queues=(draft.tail_queue(stream),),
         retry=policies.of({}),
-        max_deliveries=root.get("max_deliveries", Step.__dataclass_fields__["max_deliveries"].default),
+        **inherited,
     )
 
 
@@ -174,14 +176,17 @@ def _renamed(written: dict[str, Any]) -> dict[str, Any]:
 
 def _loop_fields(settings: dict[str, Any], *, is_tail: bool) -> dict[str, Any]:
     """A loop's settings as fields of its plan; a tail inherits all but the interval."""
-    fields = {key: settings[key] for key in ("pool", "replicas", "max_in_flight") if key in settings}
+    fields: dict[str, Any] = {key: settings[key] for key in ("pool", "replicas", "max_in_flight") if key in settings}
     if "interval" in settings and not is_tail:
         fields["interval_s"] = settings["interval"]
     if "iteration_timeout" in settings:
         fields["iteration_timeout_s"] = settings["iteration_timeout"]
     if settings.get("on_lost_contact", KEEP) != KEEP:
         fields["on_lost_contact_s"] = settings["on_lost_contact"]
-    fields["placement"] = Placement(**settings.get("placement", {}))
-    fields["restart"] = RestartPolicy(**_renamed(settings.get("restart", {})))
-    fields["resources"] = Resources(**settings.get("resources", {}))
+    if "placement" in settings:
+        fields["placement"] = Placement(**settings["placement"])
+    if "restart" in settings:
+        fields["restart"] = RestartPolicy(**_renamed(settings["restart"]))
+    if "resources" in settings:
+        fields["resources"] = Resources(**settings["resources"])
     return fields

@@ -75,7 +75,7 @@ def _report_strays(graph: Graph, flow: Flow, enclosing: dict[str, str], findings
         if around == expected:
             continue
         if around is not None:
-            message = f"{shown(node.id)} belongs to the loop of {shown(root)}, and lies in the container {shown(around)}"
+            message = f"{shown(node.id)} lies in the container {shown(around)}, not in its loop {shown(root)}"
             findings.add("container-member", node.pointer, message, element=node.id)
         else:
             message = f"{shown(node.id)} lies outside the container {shown(expected or '')} of its loop"

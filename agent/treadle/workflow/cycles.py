@@ -57,7 +57,7 @@ def components(outs: Mapping[str, Sequence[str]]) -> list[list[str]]:
     return [members for members in found if len(members) > 1 or members[0] in outs[members[0]]]
 
 
-def _enter(  # noqa: PLR0913 - Tarjan's working set
+def _enter(
     node: str,
     outs: Mapping[str, Sequence[str]],
     index: dict[str, int],

@@ -1,7 +1,7 @@
 """The difference between two revisions of a workflow, loop by loop, with reasons for people.
 
-Whether a loop changed is decided by its digest alone; plans are compared only to say why. Values are shown for treadle's
-own settings, never for `with`: an author may have put a password there.
+Whether a loop changed is decided by its digest alone; plans are compared only to say why. Values are shown for
+treadle's own settings, never for `with`: an author may have put a password there.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ class Difference:
 
 
 def diff(old: Compiled | None, new: Compiled | None) -> Difference:
-    """What changes from one revision to the next; None is no revision: nothing was there, or nothing shall be."""
+    """What changes from one revision to the next; None is no revision: nothing was there, or nothing is to be."""
     before = {plan.loop: plan for plan in old.plans} if old else {}
     after = {plan.loop: plan for plan in new.plans} if new else {}
     gone = {plan.digest: name for name, plan in before.items() if name not in after}
@@ -59,9 +59,8 @@ def diff(old: Compiled | None, new: Compiled | None) -> Difference:
     ]
     queues_before = {queue.name: queue for queue in old.queues} if old else {}
     queues_after = {queue.name: queue for queue in new.queues} if new else {}
-    queues = [
-        _queue(name, queues_before.get(name), queues_after.get(name)) for name in sorted({*queues_before, *queues_after})
-    ]
+    names = sorted({*queues_before, *queues_after})
+    queues = [_queue(name, queues_before.get(name), queues_after.get(name)) for name in names]
     return Difference(tuple(loops), tuple(queues), tuple(_rollout(old, new)))
 
 
@@ -110,7 +109,8 @@ def _steps(old: Plan, new: Plan) -> Iterator[str]:
 
 def _step(old: Step, new: Step, old_plan: Plan, new_plan: Plan) -> Iterator[str]:
     for field in fields(old):
-        before, after = getattr(old, field.name), getattr(new, field.name)
+        before: Any = getattr(old, field.name)
+        after: Any = getattr(new, field.name)
         if field.name == "inputs":
             before, after = _inputs(old, old_plan), _inputs(new, new_plan)
         if field.name == "label" or before == after:

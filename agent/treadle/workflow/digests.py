@@ -12,6 +12,7 @@ import json
 from typing import TYPE_CHECKING, Any, Final
 
 from treadle.workflow.loops import retry_of
+from treadle.workflow.plain import plain
 from treadle.workflow.queue_table import limits_of
 
 if TYPE_CHECKING:
@@ -22,7 +23,6 @@ if TYPE_CHECKING:
     from treadle.workflow.graph import Edge
 
 VERSION: Final = "v1"
-_EXACT_IN_FLOAT: Final = 2**53
 
 
 def loop_digest(draft: Draft, stream: Stream, members: list[str]) -> str:
@@ -31,13 +31,15 @@ def loop_digest(draft: Draft, stream: Stream, members: list[str]) -> str:
     is_tail = stream.parent is not None
     inside = set(members)
     nodes = members if is_tail else [stream.head, *members]
-    return _digest({
-        "tail": is_tail,
-        "settings": {key: value for key, value in settings.items() if not is_tail or key != "interval"},
-        "max_deliveries": draft.written[stream.root].get("max_deliveries"),
-        "nodes": {node: _node(draft, node) for node in nodes},
-        "edges": {node: edges for node in (stream.head, *members) if (edges := _edges(draft, node, inside))},
-    })
+    return _digest(
+        {
+            "tail": is_tail,
+            "settings": {key: value for key, value in settings.items() if not is_tail or key != "interval"},
+            "max_deliveries": draft.written[stream.root].get("max_deliveries"),
+            "nodes": {node: _node(draft, node) for node in nodes},
+            "edges": {node: edges for node in (stream.head, *members) if (edges := _edges(draft, node, inside))},
+        }
+    )
 
 
 def workflow_digest(draft: Draft, loops: Mapping[str, str]) -> str:
@@ -87,15 +89,6 @@ def _edges(draft: Draft, source: str, inside: set[str]) -> list[list[str | None]
 def _relative(queue: str) -> str:
     """A derived queue name without the workflow's: a workflow stored under another name is the same workflow."""
     return queue if "~" not in queue else queue[queue.index("~") :]
-
-
-def plain(value: Any) -> Any:
-    """The value as any editor would save it again: 1.0 and 1 are one number in JavaScript."""
-    if isinstance(value, float):
-        return int(value) if value.is_integer() and abs(value) < _EXACT_IN_FLOAT else value
-    if isinstance(value, dict):
-        return {key: plain(item) for key, item in value.items()}
-    return [plain(item) for item in value] if isinstance(value, list) else value
 
 
 def _digest(value: Any) -> str:

@@ -6,6 +6,7 @@ import re
 from dataclasses import dataclass
 from typing import Final, Literal
 
+from treadle.workflow.hints import Hints
 from treadle.workflow.names import escaped
 
 Severity = Literal["error", "warning", "info"]
@@ -120,6 +121,7 @@ CODES: Final[dict[str, Code]] = {
         "A node waits for an awaited predecessor and one below a non-blocking node, or for two tails.",
         "make the non-blocking node blocking, or put a queue and a queue-reader between",
     ),
+    "deep-tail": Code(_E, "Tails lie in tails too deeply.", "make some of the nodes blocking, or go through a queue"),
     "join-key-clash": Code(
         _W, "Two inputs of a join have one name.", "give the edges different target handles, or join `any` or `each`"
     ),
@@ -160,6 +162,7 @@ class Findings:
 
     def __init__(self) -> None:
         self.failed = False
+        self.hints = Hints()
         self._kept: list[Finding] = []
         self._counts: dict[Severity, int] = {"error": 0, "warning": 0, "info": 0}
 
@@ -198,7 +201,5 @@ class Findings:
 
 
 def _place(finding: Finding) -> tuple[list[tuple[int, int, str]], int]:
-    parts = [
-        (0, int(part), "") if _DIGITS.fullmatch(part) else (1, 0, part) for part in finding.pointer.split("/")[1:]
-    ]
+    parts = [(0, int(part), "") if _DIGITS.fullmatch(part) else (1, 0, part) for part in finding.pointer.split("/")[1:]]
     return parts, _RANK[finding.severity]

@@ -1,14 +1,14 @@
 """The flow: which edges order the execution, where loops begin, and what each node belongs to.
 
-A **stream** is what runs as one loop: a producer with the awaited nodes below it, or the tail of a non-blocking node. It
-is known by its head, the id of that producer or non-blocking node. A tail that holds queue nodes only is no stream of its
-own: its nodes belong to the stream of the non-blocking node.
+A **stream** is what runs as one loop: a producer with the awaited nodes below it, or the tail of a non-blocking node.
+It is known by its head, the id of that producer or non-blocking node. A tail that holds queue nodes only is no stream
+of its own: its nodes belong to the stream of the non-blocking node.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from treadle.workflow.cycles import components, path_through, printed, topological
 from treadle.workflow.names import shown
@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
     from treadle.workflow.findings import Findings
     from treadle.workflow.graph import Edge, Graph, Node
+
+MAX_TAILS: Final = 16  # tails within tails: their names grow with the depth
 
 
 @dataclass(slots=True)
@@ -30,6 +32,7 @@ class Stream:
     head: str
     root: str
     parent: str | None = None
+    depth: int = 0  # how many tails deep it lies
     members: list[str] = field(default_factory=list)
 
 
@@ -134,13 +137,14 @@ def _divide(order: list[str], graph: Graph, flow: Flow, findings: Findings) -> N
             if not heads:
                 continue  # reported as unreachable, or lies behind a cycle
             head = _one_head([h for h in heads if h], graph.nodes[node_id], root, findings)
-            _open_tail(head, flow, root)
+            if head not in flow.streams:
+                _open_tail(graph.nodes[head], flow, findings)
         root[node_id] = flow.streams[head].root
         flow.stream_of[node_id] = head
         flow.streams[head].members.append(node_id)
     for stream in list(flow.streams.values()):
         if stream.parent is not None and all(graph.nodes[node].type == "queue" for node in stream.members):
-            _inline(stream, flow)
+            _inline(stream, flow.streams[stream.parent], flow)
 
 
 def _head_below(source: str, graph: Graph, flow: Flow) -> str | None:
@@ -165,15 +169,17 @@ def _one_head(heads: list[str], node: Node, root: dict[str, str], findings: Find
     return min(heads)
 
 
-def _open_tail(head: str, flow: Flow, root: dict[str, str]) -> None:
-    if head not in flow.streams:
-        flow.streams[head] = Stream(head, root=root[head], parent=flow.stream_of[head])
+def _open_tail(head: Node, flow: Flow, findings: Findings) -> None:
+    parent = flow.streams[flow.stream_of[head.id]]
+    flow.streams[head.id] = Stream(head.id, root=parent.root, parent=parent.head, depth=parent.depth + 1)
+    if parent.depth == MAX_TAILS:  # said once: what lies deeper is below it
+        message = f"{shown(head.id)} lies below {MAX_TAILS} other non-blocking nodes, and has a tail of its own"
+        findings.add("deep-tail", head.pointer, message, element=head.id)
 
 
-def _inline(stream: Stream, flow: Flow) -> None:
+def _inline(stream: Stream, parent: Stream, flow: Flow) -> None:
     """Queue nodes alone need no loop: their pushes join the iteration of the non-blocking node."""
-    assert stream.parent is not None  # noqa: S101 - for the type checker
     for node in stream.members:
-        flow.stream_of[node] = stream.parent
-    flow.streams[stream.parent].members += stream.members
+        flow.stream_of[node] = parent.head
+    parent.members += stream.members
     del flow.streams[stream.head]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
-from treadle.workflow.names import escaped, is_name, kind_of, nearest, shown
+from treadle.workflow.names import escaped, is_name, kind_of, shown
 
 if TYPE_CHECKING:
     from treadle.workflow.findings import Findings
@@ -17,6 +17,7 @@ RUNNING: Final = ("producer", "blocking", "non-blocking", "queue", "queue-reader
 CONTAINER: Final = "loop"
 DECORATION: Final = frozenset({"group", "note", "stickyNote", "annotation", "comment"})
 
+_ENDS: Final = ("source", "target")
 _WRAPPERS: Final = ("flow", "workflow")
 _TOP: Final = ("name", "defaults", "rollout")
 
@@ -159,7 +160,7 @@ def _read_node(item: dict[str, Any], where: str, graph: Graph, findings: Finding
 
 def _unknown_type(kind: Any, node_id: str, where: str, findings: Findings) -> None:
     known = (*RUNNING, CONTAINER)
-    near = nearest(kind, known) if isinstance(kind, str) else None
+    near = findings.hints.nearest(kind, known, among="types") if isinstance(kind, str) else None
     said = f"the type {shown(kind)} is not known" if isinstance(kind, str) else "the node has no `type`"
     hint = f"; did you mean '{near}'?" if near else ""
     fix = f"use one of {', '.join(known)}; for decoration one of {', '.join(sorted(DECORATION))}"
@@ -186,22 +187,21 @@ def _read_edge(item: Any, where: str, findings: Findings) -> Edge | None:
     if not isinstance(item, dict):
         findings.add("bad-edge", where, f"the edge is {kind_of(item)}, not an object")
         return None
-    source, target, given = item.get("source"), item.get("target"), item.get("id")
-    out, into = item.get("sourceHandle"), item.get("targetHandle")
+    given = item.get("id")
     name = given if isinstance(given, str) else ""
-    for key, value, optional in (
-        ("source", source, False), ("target", target, False), ("id", given, True),
-        ("sourceHandle", out, True), ("targetHandle", into, True),
-    ):  # fmt: skip
-        if not isinstance(value, str) and not (optional and value is None):
+    for key in ("source", "target", "id", "sourceHandle", "targetHandle"):
+        value = item.get(key)
+        if not isinstance(value, str) and not (key not in _ENDS and value is None):
             findings.add("bad-edge", f"{where}/{key}", f"`{key}` is {kind_of(value)}, not a string", element=name)
             return None
     if len(name.encode(errors="replace")) > MAX_EDGE_ID:
         findings.add("bad-edge", f"{where}/id", f"the edge's id is longer than {MAX_EDGE_ID:,} bytes", element=name)
         return None
+    source, target, out, into = (item.get(key) for key in ("source", "target", "sourceHandle", "targetHandle"))
     # An edge without an id gets the one that React Flow would make.
     edge_id = name or f"xy-edge__{source}{out or ''}-{target}{into or ''}"
-    return Edge(edge_id, source, target, out or None, into or None, _order(item, where, edge_id, findings), where)
+    order = _order(item, where, edge_id, findings)
+    return Edge(edge_id, str(source), str(target), out or None, into or None, order, where)
 
 
 def _order(item: dict[str, Any], where: str, edge_id: str, findings: Findings) -> float:

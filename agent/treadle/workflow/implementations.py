@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
-from treadle.workflow.names import nearest, shown
+from treadle.workflow.names import shown
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
@@ -14,15 +14,13 @@ if TYPE_CHECKING:
     from treadle.workflow.graph import Node
     from treadle.workflow.node_type import NodeType
 
-_MAX_HINTS: Final = 200  # how many different unknown names are compared with all known ones
-
 
 @dataclass(frozen=True, slots=True)
 class Offer:
     """The node types there are: all that were ever offered, and which of them are there now.
 
-    None as `node_types` is "nobody knows": only the form of names is checked. Offline an unknown one is a warning, unless
-    it looks like a misspelt known one: the agents may have it.
+    None as `node_types` is "nobody knows": only the form of names is checked. Offline an unknown one is a warning,
+    unless it looks like a misspelt known one: the agents may have it.
     """
 
     node_types: Mapping[str, NodeType] | None
@@ -36,7 +34,6 @@ class Implementations:
     def __init__(self, offer: Offer, findings: Findings) -> None:
         self._offer = offer
         self._findings = findings
-        self._near: dict[str, str | None] = {}
 
     def find(self, node: Node, uses: str) -> NodeType | None:
         """The node type of a node, None when it is unknown."""
@@ -57,9 +54,7 @@ class Implementations:
         return node_type
 
     def _report_unknown(self, node: Node, uses: str, known: Mapping[str, NodeType]) -> None:
-        if uses not in self._near:
-            self._near[uses] = nearest(uses, known) if len(self._near) < _MAX_HINTS else None
-        near = self._near[uses]
+        near = self._findings.hints.nearest(uses, known, among="node types")
         hint = f"; did you mean '{near}'?" if near else ""
         self._findings.add(
             "unknown-node-type",

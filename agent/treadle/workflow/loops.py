@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from treadle.workflow.flow import MAX_TAILS
 from treadle.workflow.names import shown
 from treadle.workflow.settings import LOOP_SETTINGS
 
@@ -19,7 +20,8 @@ def settle_loops(draft: Draft, containers: dict[str, Node], findings: Findings) 
     for stream in draft.flow.streams.values():
         if stream.parent is not None:
             # A parent comes before its tails, so its name is there.
-            draft.loop_names[stream.head] = f"{draft.loop_names[stream.parent]}~{stream.head}"
+            above = stream.parent if stream.depth <= MAX_TAILS else stream.root  # deeper is an error
+            draft.loop_names[stream.head] = f"{draft.loop_names[above]}~{stream.head}"
             continue
         container = containers.get(stream.head)
         name = stream.head if container is None else draft.written[container.id].get("name", container.id)
@@ -36,7 +38,7 @@ def _merge(draft: Draft, producer: str, container: Node | None, findings: Findin
     around = {} if container is None else {k: v for k, v in draft.written[container.id].items() if k in LOOP_SETTINGS}
     for key in own.keys() & around.keys():
         if own[key] != around[key]:
-            message = f"'{key}' of {shown(producer)} and of its container {shown(container.id if container else '')} differ"
+            message = f"'{key}' of {shown(producer)} differs from that of its container"
             pointer = f"{draft.node(producer).data_pointer}/{key}"
             findings.add("conflicting-setting", pointer, message, element=producer)
     merged = {**around, **own}

@@ -22,6 +22,7 @@ def is_name(value: object) -> bool:
     return isinstance(value, str) and _NAME.fullmatch(value) is not None
 
 
+@lru_cache(maxsize=1024)
 def is_uses(value: str) -> bool:
     """Whether a node type may be called so."""
     return len(value) <= _MAX_USES and _USES.fullmatch(value) is not None
@@ -55,10 +56,10 @@ def token(key: str) -> str:
 
 
 def nearest(word: str, choices: Iterable[str]) -> str | None:
-    """The choice that differs from the word by a slip or two, if there is one."""
+    """The other choice that differs from the word by a slip or two, if there is one."""
     best: tuple[int, str] | None = None
     for choice in choices:
-        slips = _slips(word, choice)
+        slips = _slips(word, choice) if choice != word else None
         if slips is not None and (best is None or (slips, choice) < best):
             best = (slips, choice)
     return best[1] if best else None

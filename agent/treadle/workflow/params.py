@@ -5,11 +5,14 @@ jsonschema is imported when the first schema is not a flat one, or the first val
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any, Final
+from itertools import islice
+from typing import TYPE_CHECKING, Any, Final, cast
 
-from treadle.workflow.names import is_name, kind_of, shown, token
+from treadle.workflow.names import is_name, kind_of, nearest, shown, token
+from treadle.workflow.plain import plain
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -119,15 +122,16 @@ class ParamsChecker:
             self._findings.add("bad-schema", f"{node.data_pointer}/uses", message, element=node.id)
             return None
         # An empty registry: a schema never makes the controller fetch anything.
-        return kind(node_type.schema, registry=Registry())
+        validator: Validator = kind(node_type.schema, registry=Registry())
+        return validator
 
     def _report(self, node: Node, validator: Validator, params: Any, uses: str) -> None:
         from referencing.exceptions import Unresolvable  # noqa: PLC0415
 
         try:
-            errors = [error for _, error in zip(range(_MAX_FINDINGS), validator.iter_errors(params), strict=False)]
-        except Unresolvable as error:
-            message = f"the schema of {shown(uses)} refers to {shown(str(error.ref))}, which is not in it"
+            errors = list(islice(validator.iter_errors(params), _MAX_FINDINGS))
+        except Unresolvable as unresolvable:
+            message = f"the schema of {shown(uses)} refers to {shown(str(unresolvable.ref))}, which is not in it"
             self._findings.add("bad-schema", f"{node.data_pointer}/uses", message, element=node.id)
             return
         for error in errors:
@@ -157,7 +161,9 @@ def _validator_class() -> Any:
     from jsonschema import Draft202012Validator, validators  # noqa: PLC0415
 
     known = Draft202012Validator.VALIDATORS
-    return validators.extend(Draft202012Validator, {key: _unless_secret(known[key]) for key in _OF_CONTENT})
+    judges: dict[str, Any] = {key: _unless_secret(known[key]) for key in _OF_CONTENT}
+    extend: Callable[..., Any] = validators.extend
+    return extend(Draft202012Validator, {**judges, "uniqueItems": _judge_unique})
 
 
 def _unless_secret(judge: Callable[..., Any]) -> Callable[..., Iterator[ValidationError]]:
@@ -168,16 +174,30 @@ def _unless_secret(judge: Callable[..., Any]) -> Callable[..., Iterator[Validati
     return judge_known
 
 
+def _judge_unique(_validator: Any, unique: Any, value: Any, _schema: Any) -> Iterator[ValidationError]:
+    """As jsonschema's own, but in linear time: a document of 4 MiB may hold long arrays."""
+    from jsonschema.exceptions import ValidationError  # noqa: PLC0415
+
+    if unique and isinstance(value, list):
+        texts = [json.dumps(plain(item), sort_keys=True) for item in value if not isinstance(item, Secret)]
+        if len(set(texts)) != len(texts):
+            yield ValidationError("has non-unique elements")
+
+
 def explain(error: ValidationError, uses: str) -> list[tuple[list[str | int], str]]:
-    """Where and what, for people: the field, what is expected there, the node type. Never the value: it may be secret."""
+    """Where and what, for people: the field, what is expected there, the node type.
+
+    Never the value: an author may have put a password there.
+    """
     path = list(error.absolute_path)
     field = ".".join(str(part) for part in path) or "with"
     where = f"{shown(field)} of {shown(uses)}"
-    wanted, rule = str(error.validator), error.validator_value
+    wanted, rule = str(error.validator), cast("Any", error.validator_value)
     if wanted == "required" and isinstance(error.instance, dict):
         # jsonschema reports each missing field by itself, and names it in its text only.
         missing = next((key for key in rule if repr(key) in error.message), None)
-        return [([*path, str(missing)], f"{shown(str(missing))} of {shown(uses)} is missing: {_expects(error, missing)}")]
+        message = f"{shown(str(missing))} of {shown(uses)} is missing: {_expects(error, missing)}"
+        return [([*path, str(missing)], message)]
     if wanted == "additionalProperties" and isinstance(error.instance, dict):
         return _explain_unknown(error, path, uses)
     expected = _expected_types(error)
@@ -187,11 +207,9 @@ def explain(error: ValidationError, uses: str) -> list[tuple[list[str | int], st
 
 
 def _explain_unknown(error: ValidationError, path: list[str | int], uses: str) -> list[tuple[list[str | int], str]]:
-    from treadle.workflow.names import nearest  # noqa: PLC0415
-
     schema = error.schema if isinstance(error.schema, dict) else {}
-    known = list(schema.get("properties", {}))
-    unknown = [key for key in error.instance if key not in known]
+    known: dict[str, Any] = schema.get("properties", {})
+    unknown = [key for key in error.instance if key not in known] if isinstance(error.instance, dict) else []
     explained: list[tuple[list[str | int], str]] = []
     for key in unknown[:_MAX_FINDINGS]:
         near = nearest(key, known)
@@ -208,14 +226,15 @@ def _expects(error: ValidationError, field: Any) -> str:
 
 def _expected_types(error: ValidationError) -> str | None:
     """The types that are allowed at the place, in words, when the type is what is wrong."""
+    kinds: Any
     if error.validator == "type":
         kinds = error.validator_value
     elif error.validator in {"anyOf", "oneOf"} and all(below.validator == "type" for below in error.context or ()):
         kinds = [below.validator_value for below in error.context or ()]
     else:
         return None
-    kinds = kinds if isinstance(kinds, list) else [kinds]
-    return " or ".join(_IN_WORDS.get(str(kind), str(kind)) for kind in kinds)
+    listed: list[Any] = kinds if isinstance(kinds, list) else [kinds]
+    return " or ".join(_IN_WORDS.get(str(kind), str(kind)) for kind in listed)
 
 
 def _found(value: Any) -> str:

@@ -1,4 +1,4 @@
-"""The queue table: every queue of a workflow with its limits, its writers and readers, and what is wrong between them."""
+"""The queue table: every queue of a workflow, its limits, writers and readers, and what is wrong between them."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from treadle.workflow.cycles import components, path_through, printed
-from treadle.workflow.names import nearest, shown
+from treadle.workflow.names import shown
 from treadle.workflow.plan import Queue, QueueLimits
 
 if TYPE_CHECKING:
@@ -113,6 +113,7 @@ def _enter_tails(draft: Draft, rows: defaultdict[str, _Row]) -> None:
 
 
 def _judge_ends(draft: Draft, rows: Mapping[str, _Row], findings: Findings) -> None:
+    others = {name: row for name, row in rows.items() if not row.hidden}
     for name, row in rows.items():
         if len(row.readers) > 1:
             loops = ", ".join(shown(loop) for loop in sorted(row.readers)[:8])
@@ -123,7 +124,7 @@ def _judge_ends(draft: Draft, rows: Mapping[str, _Row], findings: Findings) -> N
             continue
         present = row.readers or row.writers
         node = draft.node(present[min(present)])
-        near = nearest(name, (other for other, seen in rows.items() if not seen.hidden and other != name))
+        near = findings.hints.nearest(name, others, among="queues")
         hint = f"; did you mean '{near}'?" if near else ""
         code, verb = ("unwritten-queue", "writes to") if row.readers else ("unread-queue", "reads")
         message = f"nothing in this workflow {verb} {shown(name)}{hint}"

@@ -23,7 +23,7 @@ def judge_nodes(draft: Draft, findings: Findings) -> None:
         if node.type in _USING:
             if node.data.get("uses") is None:
                 _report_missing(node, "uses", "which node type it uses", findings)
-        elif node.type == "queue-reader" and draft.flow.kind(node) == "queue-reader" and node.data.get("timeout") is None:
+        elif draft.flow.kind(node) == "queue-reader" and node.data.get("timeout") is None:
             _report_missing(node, "timeout", "how long to wait for a message in mid-chain", findings)
         if len(draft.flow.ins[node.id]) > 1:
             _judge_join(node, written, draft.flow.ins[node.id], findings)

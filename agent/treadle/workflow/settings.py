@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Final
 
 from treadle.workflow import values
-from treadle.workflow.names import nearest, shown, token
+from treadle.workflow.names import shown, token
 from treadle.workflow.values import NULLABLE, Parser, Problem, fits, section
 
 if TYPE_CHECKING:
@@ -19,25 +19,29 @@ if TYPE_CHECKING:
 
 KEEP: Final = "keep"
 
-_RETRY: Final = section({
-    "max_attempts": values.integer(1, 1_000_000),
-    "initial_backoff": values.duration(),
-    "multiplier": values.number(1, 1_000),
-    "max_backoff": values.duration(),
-    "jitter": values.one_of("full", "none"),
-    "max_elapsed": values.or_null(values.duration()),
-    "retry_on": values.list_of(values.text),
-    "never_retry_on": values.list_of(values.text),
-    "on_exhausted": values.one_of("fail-loop", "restart-loop", "dead-letter", "skip", "stop-workflow"),
-})
+_RETRY: Final = section(
+    {
+        "max_attempts": values.integer(1, 1_000_000),
+        "initial_backoff": values.duration(),
+        "multiplier": values.number(1, 1_000),
+        "max_backoff": values.duration(),
+        "jitter": values.one_of("full", "none"),
+        "max_elapsed": values.or_null(values.duration()),
+        "retry_on": values.list_of(values.text),
+        "never_retry_on": values.list_of(values.text),
+        "on_exhausted": values.one_of("fail-loop", "restart-loop", "dead-letter", "skip", "stop-workflow"),
+    }
+)
 _RESTART_MODE: Final = values.one_of("on-failure", "always", "never")
-_RESTART_SECTION: Final = section({
-    "mode": _RESTART_MODE,
-    "initial_backoff": values.duration(),
-    "max_backoff": values.duration(),
-    "max_restarts": values.integer(0, 1_000_000),
-    "window": values.duration(positive=True),
-})
+_RESTART_SECTION: Final = section(
+    {
+        "mode": _RESTART_MODE,
+        "initial_backoff": values.duration(),
+        "max_backoff": values.duration(),
+        "max_restarts": values.integer(0, 1_000_000),
+        "window": values.duration(positive=True),
+    }
+)
 
 
 def _restart(value: Any, at: str, problems: list[Problem]) -> dict[str, Any]:
@@ -47,11 +51,15 @@ def _restart(value: Any, at: str, problems: list[Problem]) -> dict[str, Any]:
     return dict(_RESTART_SECTION(value, at, problems))
 
 
-_LIMITS: Final = values.or_null(section({
-    "messages": values.or_null(values.integer(1, 2**53)),
-    "bytes": values.or_null(values.size),
-    "when_full": values.one_of("block", "drop-oldest"),
-}))
+_LIMITS: Final = values.or_null(
+    section(
+        {
+            "messages": values.or_null(values.integer(1, 2**53)),
+            "bytes": values.or_null(values.size),
+            "when_full": values.one_of("block", "drop-oldest"),
+        }
+    )
+)
 _PLACEMENT: Final = section({"labels": values.table_of(values.text), "prefer": values.table_of(values.text)})
 _POOL: Final = values.one_of("thread", "process", "asyncio")
 _QUEUES: Final = section({"push": values.list_of(values.name), "pop": values.list_of(values.name)})
@@ -74,11 +82,13 @@ LOOP_SETTINGS: Final[dict[str, Parser]] = {
     "placement": _PLACEMENT,
     "restart": _restart,
     "on_lost_contact": values.or_word(KEEP, values.duration(), lambda _: KEEP),
-    "resources": section({
-        "memory": values.size,
-        "open_files": values.integer(16, 10_000_000),
-        "threads": values.integer(1, 1_000_000),
-    }),
+    "resources": section(
+        {
+            "memory": values.size,
+            "open_files": values.integer(16, 10_000_000),
+            "threads": values.integer(1, 1_000_000),
+        }
+    ),
 }
 
 # By kind of node; a queue-reader has other settings as its loop's producer ("reader") than in mid-chain.
@@ -97,10 +107,12 @@ SETTINGS: Final[dict[str, dict[str, Parser]]] = {
 }  # fmt: skip
 
 _DEFAULTS: Final = section({"pool": _POOL, "retry": _RETRY, "restart": _restart, "placement": _PLACEMENT})
-_ROLLOUT: Final = section({
-    "max_parallel": values.integer(1, 10_000),
-    "progress_deadline": values.duration(positive=True),
-})
+_ROLLOUT: Final = section(
+    {
+        "max_parallel": values.integer(1, 10_000),
+        "progress_deadline": values.duration(positive=True),
+    }
+)
 
 _KNOWN: Final = frozenset(key for table in SETTINGS.values() for key in table) - {"name"}
 # Keys of React Flow and of other editors that resemble a setting, or are one by chance, and mean nothing here.
@@ -110,9 +122,7 @@ _HARMLESS: Final = frozenset(
 )
 
 
-def read_settings(
-    kind: str, data: Mapping[str, Any], pointer: str, element: str, findings: Findings
-) -> dict[str, Any]:
+def read_settings(kind: str, data: Mapping[str, Any], pointer: str, element: str, findings: Findings) -> dict[str, Any]:
     """What the author wrote under `data` (at `pointer`) of a node of this kind (a key of SETTINGS)."""
     parsers = SETTINGS[kind]
     written: dict[str, Any] = {}
@@ -155,7 +165,7 @@ def _judge_stray(key: str, value: Any, kind: str, pointer: str, element: str, fi
         findings.add("misplaced-setting", where, f"'{key}' has no effect on {what}", element=element)
         return
     parsers = SETTINGS[kind]
-    near = nearest(key, parsers)
+    near = findings.hints.nearest(key, parsers, among=kind)
     if near:
         meant = fits(parsers[near], value)
         message = f"{shown(key)} is not known; did you mean '{near}'?"

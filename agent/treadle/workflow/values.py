@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from treadle.workflow import quantities
 from treadle.workflow.names import is_name, is_uses, kind_of, nearest, shown, token
@@ -25,6 +25,8 @@ class Problem:
     message: str
     code: str = "bad-setting"
 
+
+_MAX_PROBLEMS: Final = 20  # of one setting
 
 Parser = Callable[[Any, str, list[Problem]], Any]
 
@@ -149,7 +151,11 @@ def list_of(parser: Parser, *, least: int = 0) -> Parser:
             _wrong(problems, at, f"an array of {least} or more" if least else "an array", value)
             return []
         before = len(problems)
-        parsed = [parser(item, f"{at}/{index}", problems) for index, item in enumerate(value)]
+        parsed: list[Any] = []
+        for index, item in enumerate(value):
+            parsed.append(parser(item, f"{at}/{index}", problems))
+            if len(problems) > _MAX_PROBLEMS:
+                break
         if len(problems) == before and len(set(parsed)) != len(parsed):
             problems.append(Problem(at, "names one thing twice"))
         return parsed
@@ -161,8 +167,12 @@ def table_of(parser: Parser) -> Parser:
     """An object with keys of any name and values of one form."""
 
     def parse(value: Any, at: str, problems: list[Problem]) -> dict[str, Any]:
-        items = mapping(value, at, problems).items()
-        return {key: parser(item, f"{at}/{token(key)}", problems) for key, item in items}
+        parsed: dict[str, Any] = {}
+        for key, item in mapping(value, at, problems).items():
+            parsed[key] = parser(item, f"{at}/{token(key)}", problems)
+            if len(problems) > _MAX_PROBLEMS:
+                break
+        return parsed
 
     return parse
 
@@ -178,6 +188,8 @@ def section(parsers: Mapping[str, Parser]) -> Parser:
                 problems.append(Problem(here, _unknown(key, parsers), "unknown-setting"))
             elif item is not None or parser in NULLABLE:
                 parsed[key] = parser(item, here, problems)
+            if len(problems) > _MAX_PROBLEMS:
+                break
         return parsed
 
     return parse
