@@ -29,6 +29,12 @@ class LineFile:
             self._file.seek(offset)
             self.offset = offset
 
+    def reread(self) -> None:
+        """Forget what was read ahead: the file was cut and has other content now."""
+        self._file.seek(0, os.SEEK_END)
+        self._file.seek(0)
+        self.offset = 0
+
     def read(self) -> bytes | None:
         """Return the next line with its end, the last one perhaps without, or None when there is none now."""
         line = self._file.readline(LONGEST + 1)
@@ -41,6 +47,10 @@ class LineFile:
     def identity(self) -> int:
         """Which file this is (its inode), however it is called by now."""
         return os.fstat(self._file.fileno()).st_ino
+
+    def head(self, length: int) -> bytes:
+        """Return its first bytes as they are on disk."""
+        return os.pread(self._file.fileno(), length, 0)
 
     @property
     def size(self) -> int:
