@@ -86,17 +86,17 @@ def _sorted_nodes(nodes: list[Any]) -> list[Any]:
 
 
 def _depths(parents: dict[str, str]) -> dict[str, int]:
-    """How many parents are above each node; those on a cycle of parents count as deep as it is long."""
-    depths: dict[str, int] = {}
-    for node in parents:
-        path: dict[str, None] = {}
-        at = node
-        while at in parents and at not in depths and at not in path:
-            path[at] = None
-            at = parents[at]
-        base = depths.get(at, -1)
-        for above, passed in enumerate(reversed(path), start=1):
-            depths[passed] = base + above
+    """How many parents are above each node; for those on or below a cycle of parents, more than there are nodes."""
+    children: dict[str, list[str]] = {}
+    for node, parent in parents.items():
+        children.setdefault(parent, []).append(node)
+    depths = dict.fromkeys(parents, len(parents))
+    level = [node for node, parent in parents.items() if parent not in parents]
+    depth = 0
+    while level:
+        depths.update(dict.fromkeys(level, depth))
+        level = [child for node in level for child in children.get(node, ())]
+        depth += 1
     return depths
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import Any
 
 from treadle.workflow import Checked, Compiled, NodeType, Plan, check
@@ -85,7 +86,7 @@ class Drawing:
         return self
 
     def path(self, *node_ids: str) -> Drawing:
-        for source, target in zip(node_ids, node_ids[1:], strict=False):
+        for source, target in pairwise(node_ids):
             self.edge(source, target)
         return self
 

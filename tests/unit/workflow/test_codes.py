@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
@@ -56,7 +57,7 @@ def start_with_tails(depth: int) -> Drawing:
 
 
 # code -> (document, element, pointer) in which it must be found
-CASES: dict[str, list[tuple[Drawing | dict[str, Any] | Any, str, str]]] = {
+CASES: dict[str, Sequence[tuple[Any, str, str]]] = {
     "not-a-workflow": [
         ({}, "", ""),
         ({"nodes": {}}, "", "/nodes"),
