@@ -196,6 +196,31 @@ local function ring_room(prefix, q)
   end
 end
 
+-- Sets a stream's last id back to the last entry that is there. Valkey doesn't let XSETID go below a deleted
+-- entry, so there the stream is copied; it happens once per hand that wrote into it.
+local function lower_last_id(q)
+  local last = redis.call('XREVRANGE', q.key, '+', '-', 'COUNT', 1)
+  if #last == 0 then
+    redis.call('DEL', q.key)
+    return
+  end
+  local length = redis.call('XLEN', q.key)
+  local set = redis.pcall('XSETID', q.key, last[1][1], 'ENTRIESADDED', length, 'MAXDELETEDID', '0-0')
+  if not set.err then
+    return
+  end
+  local copy, from = q.key .. ':copy', '-'
+  redis.call('DEL', copy)
+  repeat
+    local part = redis.call('XRANGE', q.key, from, '+', 'COUNT', 100)
+    for _, entry in ipairs(part) do
+      redis.call('XADD', copy, entry[1], unpack(entry[2]))
+      from = '(' .. entry[1]
+    end
+  until #part == 0
+  redis.call('RENAME', copy, q.key)
+end
+
 -- Entries that the functions did not write lie at or above `tail`; a commit trips over them. They become
 -- dead letters, and the stream's last id goes back to where it was. Returns how many there were.
 local function mend(q)
@@ -214,15 +239,8 @@ local function mend(q)
   if #found > 0 then
     redis.call('HSET', q.meta, 'dead', int(q.dead), 'dead_b', int(q.dead_b))
   end
-  local last = redis.call('XREVRANGE', q.key, '+', '-', 'COUNT', 1)
-  local id = int(math.max(0, q.tail - 1)) .. '-1'
-  if #last > 0 then
-    id = last[1][1]
-  end
-  if q.tail > 1 or #last > 0 then
-    redis.pcall('XSETID', q.key, id)
-  else
-    redis.call('DEL', q.key)
+  if #found > 0 then
+    lower_last_id(q)
   end
   return #found
 end
