@@ -70,11 +70,11 @@ class SqlTable:
 
     def _write_once(self, connection: sa.Connection, values: dict[str, Any], effect_id: str) -> bool:
         statement = self._insert(self._table).values({**values, self._effect_column: effect_id})
-        return _wrote(connection, statement.on_conflict_do_nothing(index_elements=[self._effect_column]))
+        return _wrote(connection, statement, self._table.c[self._effect_column])
 
     def _remember(self, connection: sa.Connection, effects: sa.Table, effect_id: str, now: float) -> bool:
         statement = self._insert(effects).values(effect_id=effect_id, written_at=now)
-        return _wrote(connection, statement.on_conflict_do_nothing(index_elements=["effect_id"]))
+        return _wrote(connection, statement, effects.c.effect_id)
 
     def _upsert(self, values: dict[str, Any]) -> Any:
         statement = self._insert(self._table).values(values)
@@ -153,8 +153,10 @@ def _create(engine: sa.Engine, metadata: sa.MetaData) -> None:
                 connection.execute(sa.schema.CreateIndex(index, if_not_exists=True))
 
 
-def _wrote(connection: sa.Connection, statement: Any) -> bool:
-    return connection.execute(statement).rowcount > 0
+def _wrote(connection: sa.Connection, statement: Any, effect: sa.Column[Any]) -> bool:
+    # What is returned says it, and not `rowcount`, which drivers leave open for inserts.
+    unless_there = statement.on_conflict_do_nothing(index_elements=[effect]).returning(effect)
+    return connection.execute(unless_there).first() is not None
 
 
 def _moment(name: str, value: str | float) -> datetime:
