@@ -15,7 +15,7 @@ LOCK := pyproject.toml uv.lock
 SYNC := $(BIN)/uv sync --quiet --frozen --inexact --compile-bytecode --python $(BIN)/python
 
 ARGS ?=
-BENCH ?= all
+BENCH ?=
 QUICK ?=
 SEED ?=
 MINUTES ?=
@@ -74,8 +74,10 @@ protos: .venv/.dev ## Generate agent/treadle/v1 from protos/
 	@$(BIN)/python tools/protos.py
 
 .PHONY: bench
-bench: .venv/.dev redis-tools ## Measure, side by side with peers; BENCH=loop|start|queue QUICK=1; JSON lines at the end
-	@$(BIN)/python tests/bench/run.py $(BENCH) $(if $(QUICK),--quick)
+bench: .venv/.dev redis-tools ## Measure, side by side with peers; BENCH=loop narrows it, QUICK=1; JSON lines
+	@for name in $(or $(BENCH),$$($(BIN)/python tests/bench/run.py)); do \
+	  $(BIN)/python tests/bench/run.py $$name $(if $(QUICK),--quick); \
+	done
 
 .PHONY: chaos
 chaos: .venv/.dev ## The fault suite; SEED= and MINUTES= say what and how long

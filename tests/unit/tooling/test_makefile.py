@@ -76,4 +76,5 @@ def test_arguments_reach_the_program_that_run_starts(root: Path) -> None:
 def test_bench_names_reach_the_runner(root: Path) -> None:
     planned = make(root, "--dry-run", "bench", "BENCH=loop", "QUICK=1").stdout
 
-    assert "tests/bench/run.py loop --quick" in planned
+    assert "for name in loop;" in planned
+    assert "tests/bench/run.py $name --quick" in planned
