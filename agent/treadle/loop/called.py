@@ -6,6 +6,7 @@ from time import perf_counter_ns
 from typing import TYPE_CHECKING, Any
 
 from treadle.data import Idle, LoopComplete, NodeData
+from treadle.loop.chain import LEFT
 from treadle.loop.output import is_signal
 
 if TYPE_CHECKING:
@@ -34,7 +35,7 @@ class Called:
         run = self._run
         tenure, control, iteration, stats = run.tenure, run.control, run.iteration, run.stats
         cross, carry, durations, chain = run.boundary.cross, run.walk.carry, stats.durations, run.chain
-        chained = chain.run
+        chained, chain_awaits = chain.run, chain.awaits
         producer = run.steps[0]
         produce, awaits, taken = producer.call, producer.awaits, producer.durations
         clock = perf_counter_ns
@@ -63,7 +64,9 @@ class Called:
                     if chained is None:
                         then = await carry(0, output, None, then)
                     else:
-                        then = chained(output, then) or await carry(*chain.left, clock())
+                        then = (await chained(output, then)) if chain_awaits else chained(output, then)
+                        if then == LEFT:
+                            then = await carry(*chain.left, clock())
                 elif is_signal(output, LoopComplete):
                     if iteration.touched:
                         run.commit(())

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from treadle.data import NodeData, Route
 from treadle.headers import HANDLE, MessageHeaders
 from treadle.loop.called import HOUSEKEEPING_NS, TURN_NS
+from treadle.loop.chain import LEFT
 from treadle.queues.manager import bad_message
 from treadle.queues.tenure import BadItem, Batch
 
@@ -55,8 +56,8 @@ class Fed:
         """Run an iteration per message until the batch is done or something wants attention; returns the position."""
         run = self._run
         tenure, control, iteration, chain = run.tenure, run.control, run.iteration, run.chain
-        append, keep, carry, durations = tenure.append, iteration.keep, run.walk.carry, run.stats.durations
-        chained = chain.run
+        append, pushed, carry, durations = tenure.append, iteration.pushed, run.walk.carry, run.stats.durations
+        chained, chain_awaits = chain.run, chain.awaits
         taken, clock, routes = run.steps[0].durations, perf_counter_ns, self._routes
         queue, first, items = batch
         prefix = f"{tenure.namespace}/{queue}/"
@@ -76,16 +77,21 @@ class Fed:
                 if chained is None or (routes and carried):
                     then = await carry(0, _routed(data, carried) if routes else data, headers, then)
                 else:
-                    then = chained(data, then) or await carry(*chain.left, clock())
+                    then = (await chained(data, then)) if chain_awaits else chained(data, then)
+                    if then == LEFT:
+                        then = await carry(*chain.left, clock())
             except BaseException as exc:  # noqa: BLE001 - a node's; what isn't is raised again
                 run.failed(exc)
                 return at
             durations[(then - start).bit_length()] += 1
-            if iteration.changed or iteration.reads or iteration.effects:
+            if iteration.beyond_pushes:
                 run.commit(((queue, number, number),))
-            else:
+            elif iteration.touched:
                 append(((queue, number, number),), iteration.pushes)
-                keep()
+                pushed()
+            else:
+                append(((queue, number, number),), ())
+                iteration.counted += 1
             if control.raised or then >= due or not tenure.has_room:
                 return at + 1
         return len(items)

@@ -17,14 +17,16 @@ BYTES_LIMIT: Final = 8 * 1024 * 1024
 class Iteration:
     """One object for a loop's whole life, emptied after each iteration: the hot path makes none.
 
-    `touched`: there is something to commit. `message`: what a queue-fed iteration works on. `executed` counts
-    the executions of each step once a list has opened; before that no step can run twice.
+    `touched`: there is something to commit; `beyond_pushes`: something else than messages. `message`: what a
+    queue-fed iteration works on. `executed` counts the executions of each step once a list has opened; before
+    that no step can run twice.
     """
 
     __slots__ = (
         "_pushed_bytes",
         "_untouched_origin",
         "at",
+        "beyond_pushes",
         "changed",
         "counted",
         "effects",
@@ -46,6 +48,7 @@ class Iteration:
         self.changed: list[NodeState] = []
         self.effects = False
         self.touched = False
+        self.beyond_pushes = False
         self._pushed_bytes = 0
 
     @property
@@ -57,7 +60,7 @@ class Iteration:
 
     def effect_id(self, step: int, node: str) -> str:
         """Give out the id of an effect outside; it makes the iteration count, so that the next gets another."""
-        self.effects = self.touched = True
+        self.effects = self.touched = self.beyond_pushes = True
         nth = 1 if self.executed is None else self.executed.get(step, 1)
         return f"{self.origin}#{node}#{nth}"
 
@@ -73,12 +76,12 @@ class Iteration:
 
     def read(self, queue: str, number: int) -> None:
         """Add a message that was popped: it is acknowledged with the iteration."""
-        self.touched = True
+        self.touched = self.beyond_pushes = True
         self.reads.append((queue, number, number))
 
     def change(self, state: NodeState) -> None:
         """Note that a node changed its state."""
-        self.touched = True
+        self.touched = self.beyond_pushes = True
         self.changed.append(state)
 
     def changes(self) -> dict[tuple[str, str], bytes | None] | None:
@@ -89,6 +92,13 @@ class Iteration:
         for state in self.changed:
             changes.update(state.changes())
         return changes
+
+    def pushed(self) -> None:
+        """Begin the next iteration on top of this one, which did nothing but push."""
+        self.counted += 1
+        self.pushes = []
+        self._pushed_bytes = 0
+        self.touched = False
 
     def keep(self) -> None:
         """Begin the next iteration on top of this one."""
@@ -112,4 +122,4 @@ class Iteration:
             self.reads = []
         if self.changed:
             self.changed = []
-        self.effects = self.touched = False
+        self.effects = self.touched = self.beyond_pushes = False

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from treadle.data import EndIteration, NodeData
-from treadle.headers import HANDLE, passed_on
+from treadle.headers import HANDLE, MessageHeaders, passed_on
 from treadle.loop.output import END, read_output
 from treadle.queues.codec import bare, encode_item
 from treadle.queues.manager import queue_empty
@@ -55,7 +55,9 @@ def pusher(step: plan.Step, iteration: Iteration) -> Callable[[NodeData], NodeDa
 
     def call(data: NodeData) -> NodeData:
         headers = data.headers
-        push(queue, encode_item(data.payload, None if headers is None else passed_on(headers)))
+        # Most messages carry no headers: not even a call is spent on them.
+        bare_of_any = headers is None or (type(headers) is MessageHeaders and headers.carried is None)
+        push(queue, encode_item(data.payload, None if bare_of_any else passed_on(headers)))
         return data
 
     return call
