@@ -10,6 +10,8 @@ from pathlib import Path
 from typing import Any, Final
 
 import sqlalchemy as sa
+import sqlalchemy.event
+import sqlalchemy.exc
 from sqlalchemy.dialects import postgresql, sqlite
 
 from treadle.errors import ConfigError, Permanent
@@ -86,7 +88,7 @@ class SqlTable:
     def _reflect(self, name: str) -> sa.Table:
         try:
             table = sa.Table(name, sa.MetaData(), autoload_with=self._engine)
-        except sa.exc.NoSuchTableError as exc:
+        except sqlalchemy.exc.NoSuchTableError as exc:
             self.close()
             message = f"there is no table {name!r}; create it, or give `columns` so that it is created"
             raise ConfigError(message, table=name) from exc
@@ -114,7 +116,7 @@ def _engine(url: str) -> sa.Engine:
     if parsed.database and parsed.database != ":memory:":
         Path(parsed.database).parent.mkdir(parents=True, exist_ok=True)
     engine = sa.create_engine(parsed, connect_args={"timeout": 30.0})
-    sa.event.listen(engine, "connect", _tune_sqlite)
+    sqlalchemy.event.listen(engine, "connect", _tune_sqlite)
     return engine
 
 
@@ -145,7 +147,7 @@ def _define_effects(metadata: sa.MetaData, name: str) -> sa.Table:
 
 
 def _create(engine: sa.Engine, metadata: sa.MetaData) -> None:
-    with engine.begin() as connection, contextlib.suppress(sa.exc.IntegrityError):
+    with engine.begin() as connection, contextlib.suppress(sqlalchemy.exc.IntegrityError):
         # PostgreSQL lets two creators of one table collide in its catalog; the other one made it then.
         for table in metadata.sorted_tables:
             connection.execute(sa.schema.CreateTable(table, if_not_exists=True))

@@ -33,7 +33,7 @@ class Measures:
     """Compiled measures. A record is a small mapping, made for node state: `n` items, `m` by name."""
 
     def __init__(self, measures: Mapping[str, Measure], *, where: str = "measures") -> None:
-        self._operations = {name: measure.op for name, measure in measures.items()}
+        self._operations: dict[str, Operation] = {name: measure.op for name, measure in measures.items()}
         self._expressions = {
             name: Expression(measure.of, where=f"{where}.{name}.of") for name, measure in measures.items() if measure.of
         }

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 import sqlalchemy as sa
+import sqlalchemy.exc
 
 from tests.require import Require
 
@@ -30,7 +31,7 @@ def wait_until_ready(url: str, server: subprocess.Popen[bytes]) -> None:
         try:
             with engine.connect():
                 return
-        except sa.exc.OperationalError:
+        except sqlalchemy.exc.OperationalError:
             assert server.poll() is None, "PostgreSQL ended at its start"
             pause.wait(0.05)
     pytest.fail("PostgreSQL was not ready after 30 s")

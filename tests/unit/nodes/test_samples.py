@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import pytest
 
 from treadle.catalog import load
-from treadle.workflow import check, read_document
+from treadle.workflow import canonical, check, read_document
 
 SAMPLES = sorted((Path(__file__).resolve().parents[3] / "deploy" / "workflows").glob("*.json"))
 
@@ -103,3 +103,8 @@ def test_a_sample_has_no_finding_and_uses_all_pools_a_tail_and_bindings(path: Pa
     assert {plan.pool for plan in checked.compiled.plans} == {"thread", "process", "asyncio"}
     assert len([plan for plan in checked.compiled.plans if plan.tail_of]) == 1
     assert len([queue for queue in checked.compiled.queues if not queue.hidden]) == 2
+
+
+@pytest.mark.parametrize("path", SAMPLES, ids=lambda path: path.stem)
+def test_a_sample_is_in_the_form_that_wfctl_fmt_writes(path: Path) -> None:
+    assert canonical(json.loads(path.read_text())) == path.read_text()
