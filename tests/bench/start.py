@@ -8,6 +8,7 @@ validate_10k_ms      reading and checking 10,000 nodes in a row, and 10,000 in a
 
 from __future__ import annotations
 
+import functools
 import json
 import os
 import signal
@@ -16,7 +17,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final, TypeVar
@@ -25,7 +26,11 @@ from treadle import workflow
 from treadle.v1 import (
     agent_pb2,
     agent_service_pb2,
+    loop_pb2,
+    loop_service_pb2,
+    workflow_service_pb2,
 )
+from wfctl import waiting
 from wfctl.client import Client
 from wfctl.dev.cluster import Cluster, ClusterConfig
 from wfctl.settings import Settings
@@ -86,7 +91,7 @@ def dev_start_s(folder: Path) -> float:
     begun = time.perf_counter()
     with subprocess.Popen(command, env=env, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, cwd=folder) as dev:
         try:
-            _wait(lambda: _has_content(folder / "arrived"), lambda: dev.poll() is None)
+            _wait(lambda: _has_content(folder / "arrived") or None, lambda: dev.poll() is None)
             return time.perf_counter() - begun
         finally:
             dev.terminate()
@@ -138,7 +143,7 @@ def process_ready_ms(client: Client, times: int) -> float:
         before = _status(client)
         killed = time.time()
         os.kill(before.process_id, signal.SIGKILL)
-        after = _wait(lambda: _next_life(client, before), lambda: True)
+        after = _wait(functools.partial(_next_life, client, before), lambda: True)
         took.append((after.start_time.seconds + after.start_time.nanos / 1e9 - killed) * 1000)
     _delete(client, "process")
     return statistics.median(took)
@@ -181,7 +186,7 @@ def _edge(source: str, target: str) -> dict[str, str]:
     return {"id": f"{source}-{target}", "source": source, "target": target}
 
 
-def _wait(condition: Callable[[], T], goes_on: Callable[[], bool]) -> T:
+def _wait(condition: Callable[[], T | None], goes_on: Callable[[], bool]) -> T:
     deadline = time.monotonic() + _PATIENCE_S
     while not (found := condition()):
         if time.monotonic() > deadline or not goes_on():
