@@ -19,9 +19,10 @@ def settle_queue_names(draft: Draft, findings: Findings) -> None:
     for edge in draft.flow.bindings:
         from_queue.setdefault(edge.source, []).append(edge)
         to_reader.setdefault(edge.target, []).append(edge)
+    said = {reader: _written_names(draft, reader) for reader in to_reader}
     for node in draft.graph.nodes.values():
         if node.type == "queue":
-            name = _pushed(draft, node.id, from_queue.get(node.id, []), findings)
+            name = _pushed(draft, node.id, [said[edge.target] for edge in from_queue.get(node.id, [])], findings)
             if name is not None:
                 draft.pushes[node.id] = name
     for node in draft.graph.nodes.values():
@@ -29,32 +30,33 @@ def settle_queue_names(draft: Draft, findings: Findings) -> None:
             draft.reads[node.id] = _popped(draft, node.id, to_reader.get(node.id, []), findings)
 
 
-def written_names(draft: Draft, node_id: str) -> list[str]:
+def _written_names(draft: Draft, node_id: str) -> list[str]:
     """The queues that the node names itself."""
     written = draft.written[node_id]
     queues = written.get("queues", [])
     return [*([written["queue"]] if "queue" in written else []), *(queues if isinstance(queues, list) else [])]
 
 
-def _pushed(draft: Draft, node_id: str, bindings: list[Edge], findings: Findings) -> str | None:
+def _pushed(draft: Draft, node_id: str, bound: list[list[str]], findings: Findings) -> str | None:
+    """The queue of a queue node; `bound` is what each reader that is bound to it names itself."""
     own = draft.written[node_id].get("queue")
     if own is not None:
         return str(own)
-    named = {names[0] for edge in bindings if len(names := written_names(draft, edge.target)) == 1}
+    named = {names[0] for names in bound if len(names) == 1}
     if len(named) > 1:
         listed = ", ".join(shown(name) for name in sorted(named)[:8])
         message = f"{shown(node_id)} is bound to readers of different queues: {listed}"
         findings.add("binding-conflict", draft.node(node_id).pointer, message, element=node_id)
     if named:
         return min(named)
-    if bindings:
+    if bound:
         return f"{draft.workflow}~{node_id}"
     _report_missing(draft, node_id, findings)
     return None
 
 
 def _popped(draft: Draft, node_id: str, bindings: list[Edge], findings: Findings) -> tuple[str, ...]:
-    own = written_names(draft, node_id)
+    own = _written_names(draft, node_id)
     if "queue" in draft.written[node_id] and "queues" in draft.written[node_id]:
         message = f"{shown(node_id)} sets both 'queue' and 'queues'"
         findings.add("conflicting-setting", f"{draft.node(node_id).data_pointer}/queues", message, element=node_id)

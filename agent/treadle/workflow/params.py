@@ -11,7 +11,7 @@ from functools import lru_cache
 from itertools import islice
 from typing import TYPE_CHECKING, Any, Final, cast
 
-from treadle.workflow.names import is_name, kind_of, nearest, shown, token
+from treadle.workflow.names import escaped, is_name, kind_of, nearest, shown, token
 from treadle.workflow.plain import plain
 
 if TYPE_CHECKING:
@@ -33,6 +33,12 @@ _EXACT: Final[dict[str, tuple[type, ...]]] = {
 _IN_WORDS: Final = {
     "string": "a string", "integer": "an integer", "number": "a number", "boolean": "a boolean",
     "object": "an object", "array": "an array", "null": "null",
+}  # fmt: skip
+_RULES: Final = {
+    "minimum": "be at least", "maximum": "be at most", "exclusiveMinimum": "be above", "exclusiveMaximum": "be below",
+    "minLength": "have a length of at least", "maxLength": "have a length of at most", "multipleOf": "be a multiple of",
+    "minItems": "have a length of at least", "maxItems": "have a length of at most", "pattern": "match",
+    "minProperties": "have at least this many keys:", "maxProperties": "have at most this many keys:",
 }  # fmt: skip
 # What a schema may say about a string's content can't be judged before the secret is known.
 _OF_CONTENT: Final = ("pattern", "format", "minLength", "maxLength", "enum", "const")
@@ -203,7 +209,29 @@ def explain(error: ValidationError, uses: str) -> list[tuple[list[str | int], st
     expected = _expected_types(error)
     if expected:
         return [(path, f"{where} must be {expected}, not {_found(error.instance)}")]
-    return [(path, f"{where} breaks the rule {wanted}: {shown(str(rule))}")]
+    branch = _likely_branch(error)
+    if branch is not None:
+        return explain(branch, uses)
+    return [(path, f"{where} {_in_words(wanted, rule)}")]
+
+
+def _likely_branch(error: ValidationError) -> ValidationError | None:
+    """What is wrong in the alternative of an `anyOf` that the value was meant for: the one whose type it has."""
+    branches: dict[Any, list[ValidationError]] = {}
+    for below in error.context or ():
+        branches.setdefault(below.schema_path[0], []).append(below)
+    for errors in branches.values():
+        if not any(below.validator == "type" and not below.path for below in errors):
+            return errors[0]
+    return None
+
+
+def _in_words(rule: str, bound: Any) -> str:
+    if rule == "enum" and isinstance(bound, list):
+        return "must be " + " or ".join(escaped(json.dumps(choice)) for choice in bound[:20])
+    if rule in _RULES and isinstance(bound, int | float | str):
+        return f"must {_RULES[rule]} {escaped(str(bound))}"
+    return f"breaks the rule {escaped(rule)}: {escaped(str(bound))}"
 
 
 def _explain_unknown(error: ValidationError, path: list[str | int], uses: str) -> list[tuple[list[str | int], str]]:

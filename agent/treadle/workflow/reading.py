@@ -12,7 +12,7 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
-from treadle.workflow.findings import Finding, Findings
+from treadle.workflow.findings import MAX_PER_SEVERITY, Finding, Findings
 from treadle.workflow.names import shown, token
 
 if TYPE_CHECKING:
@@ -120,6 +120,7 @@ class _Loader:
 
     def __init__(self) -> None:
         self.flaws = 0
+        self._last = _Flaw("bad-number", "")
 
     def load(self, text: str) -> Any:
         try:
@@ -136,8 +137,11 @@ class _Loader:
             raise _Refused("bad-json", f"{place}: {error.msg}{early}") from error
 
     def _flaw(self, code: str, message: str) -> _Flaw:
+        # Past what findings list, one object stands for all: a million flaws take no more memory than as many numbers.
         self.flaws += 1
-        return _Flaw(code, message)
+        if self.flaws <= MAX_PER_SEVERITY:
+            self._last = _Flaw(code, message)
+        return self._last
 
     def _object(self, pairs: list[tuple[str, Any]]) -> dict[str, Any]:
         made = dict(pairs)

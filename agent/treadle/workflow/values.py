@@ -27,6 +27,7 @@ class Problem:
 
 
 _MAX_PROBLEMS: Final = 20  # of one setting
+_MAX_LISTED: Final = 1_000
 
 Parser = Callable[[Any, str, list[Problem]], Any]
 
@@ -145,10 +146,13 @@ def mapping(value: Any, at: str, problems: list[Problem]) -> Any:
 
 def list_of(parser: Parser, *, least: int = 0) -> Parser:
     """An array of values that are all different."""
+    expected = (
+        f"an array of {least} to {_MAX_LISTED:,} values" if least else f"an array of at most {_MAX_LISTED:,} values"
+    )
 
     def parse(value: Any, at: str, problems: list[Problem]) -> list[Any]:
-        if not isinstance(value, list) or len(value) < least:
-            _wrong(problems, at, f"an array of {least} or more" if least else "an array", value)
+        if not isinstance(value, list) or not least <= len(value) <= _MAX_LISTED:
+            _wrong(problems, at, expected, value)
             return []
         before = len(problems)
         parsed: list[Any] = []

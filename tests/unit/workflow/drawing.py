@@ -15,6 +15,7 @@ STRICT = {
         "path": {"type": "string"},
         "ratio": {"type": "number", "maximum": 1},
         "note": {"anyOf": [{"type": "string"}, {"type": "null"}]},
+        "every": {"anyOf": [{"type": "number", "minimum": 0}, {"type": "string", "pattern": "^[0-9]+s$"}]},
         "mode": {"enum": ["fast", "safe"], "type": "string"},
         "names": {"type": "array", "items": {"type": "string"}, "uniqueItems": True},
     },

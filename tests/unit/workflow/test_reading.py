@@ -100,6 +100,7 @@ def test_flaws_without_number_are_listed_up_to_a_limit() -> None:
         b"[" * MAX_BYTES,
         b'{"a": ' + b"9" * (MAX_BYTES - 10) + b"}",
         b'\\"' * (MAX_BYTES // 2),
+        b'{"a": [' + b"NaN," * 1_000_000 + b"1]}",
     ],
 )
 def test_hostile_bytes_take_bounded_memory(data: bytes) -> None:
