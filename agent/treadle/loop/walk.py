@@ -138,6 +138,7 @@ class Walk:
 
     def _split(self, at: int) -> None:
         """Begin to run the steps below once per item."""
+        self._iteration.at = at
         join = self._table.unsplit_join(at)
         if join is not None:
             node, of = self._steps[join].node_id, self._steps[at].node_id
