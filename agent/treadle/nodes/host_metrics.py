@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+from collections.abc import Callable
 from typing import Any, Final
 
 from pydantic import Field
@@ -58,8 +59,8 @@ class HostMetrics(ProducerNode[HostMetricsParams]):
         return {
             "time": self.context.now(),
             "cpu": [_busy(times) for times in self._psutil.cpu_times(percpu=True)],
-            "disk": self._psutil.disk_io_counters(),
-            "network": self._psutil.net_io_counters(),
+            "disk": _if_told(self._psutil.disk_io_counters),
+            "network": _if_told(self._psutil.net_io_counters),
         }
 
     def _cpu(self, before: dict[str, Any]) -> dict[str, Any]:
@@ -82,6 +83,13 @@ class HostMetrics(ProducerNode[HostMetricsParams]):
             return dict.fromkeys((f"{name}_per_s" for name in names), None)
         changes = {name: getattr(new, counter) - getattr(old, counter) for name, counter in names.items()}
         return {f"{name}_per_s": round(max(change, 0) / elapsed, 1) for name, change in changes.items()}
+
+
+def _if_told(counters: Callable[[], Any]) -> Any:
+    try:
+        return counters()
+    except (OSError, RuntimeError):  # a container may not have the files
+        return None
 
 
 def _busy(times: Any) -> tuple[float, float]:

@@ -55,6 +55,7 @@ class WorkflowHarness:
         self._host = MemoryHost(NAMESPACE, clock=self.clock)
         self._stillness = Stillness()
         self._lives: list[_Life] = []
+        self._crashed: list[_Life] = []
         self._classes = catalog.classes
         self._secrets = dict(secrets or {})
 
@@ -68,17 +69,15 @@ class WorkflowHarness:
         # All writers before any loop, as the controller does: else a reader could see an end too early.
         for queue in self.compiled.queues:
             self._host.enter_writers({queue.name: [key for name in queue.writers for key in keys.get(name, ())]})
-        for plan in self.plans:
-            for key in keys[plan.loop]:
-                self._lives.append(self._begin(plan, key))
+        self._lives = [self._begin(plan, key) for plan in self.plans for key in keys[plan.loop]]
         for life in self._lives:
             life.start()
         return self
 
     def __exit__(self, *_: object) -> None:
-        for life in self._lives:
+        for life in (*self._lives, *self._crashed):
             life.stop()
-        for life in self._lives:
+        for life in (*self._lives, *self._crashed):
             life.join()
         asyncio.run(self._host.stop())
 
@@ -112,6 +111,26 @@ class WorkflowHarness:
         self._host.push(queue, [encode_item(payload) for payload in payloads])
         self.settle()
 
+    def hold(self) -> None:
+        """Let no commit through until `release`: iterations pile up in flight."""
+        self._host.hold()
+
+    def release(self, commits: int | None = None) -> None:
+        """Let commits through again: all from now on, or just so many of those that wait."""
+        self._host.release(commits)
+        self.settle()
+
+    def crash(self, *loops: str) -> None:
+        """End loops (all of them, if none is named) as kill -9 would, and start them from what they had committed."""
+        crashed = [life for life in self._lives if not loops or life.key.loop in loops]
+        plans = {plan.loop: plan for plan in self.plans}
+        for life in crashed:
+            successor = self._begin(plans[life.key.loop], life.key)  # a newer instance fences the older one
+            self._lives[self._lives.index(life)] = successor
+            self._crashed.append(life)
+            successor.start()
+        self.settle()
+
     def messages(self, queue: str) -> list[dict[str, Any]]:
         """Return the payloads that wait in a queue, oldest first."""
         return [decode(item)[0] for item in self._host.peek(queue)]
@@ -123,9 +142,9 @@ class WorkflowHarness:
 
     @property
     def committed(self) -> dict[str, int]:
-        """Iterations committed so far, by loop, replicas added up."""
+        """Iterations committed so far, by loop, replicas and earlier instances added up."""
         totals: dict[str, int] = {}
-        for life in self._lives:
+        for life in (*self._lives, *self._crashed):
             totals[life.key.loop] = totals.get(life.key.loop, 0) + life.stats.committed
         return totals
 

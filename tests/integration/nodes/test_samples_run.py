@@ -53,6 +53,23 @@ def test_running_the_earthquakes_again_changes_nothing(root: Path, reference: An
     assert reference.differences(root / "treadle-data" / "earthquakes.db") == []
 
 
+def test_the_earthquakes_add_up_when_every_loop_crashes_again_and_again(root: Path, reference: Any) -> None:
+    with WorkflowHarness("deploy/workflows/earthquakes.json") as harness:
+        crashes = 0
+        while not harness.completed and crashes < 100:
+            harness.hold()
+            harness.settle()
+            harness.release(commits=300)  # of what is in flight; the rest is lost and done again
+            harness.crash()
+            crashes += 1
+
+        assert harness.completed
+        assert crashes > 10
+        assert harness.committed["read"] == 1707
+
+    assert reference.differences(root / "treadle-data" / "earthquakes.db") == []
+
+
 def test_the_reference_notices_a_difference(root: Path, reference: Any) -> None:
     with WorkflowHarness("deploy/workflows/earthquakes.json") as harness:
         harness.run()
