@@ -26,8 +26,22 @@ from wfctl.settings import Settings
 )
 @click.option("--state-dir", type=click.Path(path_type=Path), default=None, help="Keep state here.  [default: nowhere]")
 @click.option("--nodes", multiple=True, metavar="PATH", help="More node modules: a name, a .py file or a folder.")
-@click.option("--port", type=click.IntRange(0, 65535), default=7420, show_default=True, help="gRPC; 0 for any free.")
-@click.option("--http-port", type=click.IntRange(0, 65535), default=7421, show_default=True, help="HTTP; 0 the same.")
+@click.option(
+    "--port",
+    type=click.IntRange(0, 65535),
+    default=7420,
+    show_default=True,
+    envvar="WF_PORT",
+    help="gRPC; 0 for any free.",
+)
+@click.option(
+    "--http-port",
+    type=click.IntRange(0, 65535),
+    default=7421,
+    show_default=True,
+    envvar="WF_HTTP_PORT",
+    help="HTTP; 0 the same.",
+)
 @with_settings
 def dev(settings: Settings, /, files: tuple[str, ...], limit: float | None, **options: Any) -> int:
     """Run everything on this machine: a server for the queues, the controller, agents, and the files.
