@@ -56,11 +56,11 @@ check-lock:
 	@$(BIN)/uv lock --check --offline --quiet 2>/dev/null || \
 	  { echo "uv.lock does not follow pyproject.toml; run .venv/bin/uv lock and commit it"; exit 1; }
 check-protos:
-	@$(BIN)/python tools/protos.py --check
+	@$(BIN)/python .ci/protos.py --check
 check-buf:
 	@$(BIN)/buf lint
 	@$(BIN)/buf format --diff --exit-code
-	@if [ -e tools/released.binpb ]; then $(BIN)/buf breaking --against tools/released.binpb; fi
+	@if [ -e protos/released.binpb ]; then $(BIN)/buf breaking --against protos/released.binpb; fi
 
 .PHONY: lint
 lint: .venv/.dev ## The same, fixing what can be fixed
@@ -71,7 +71,7 @@ lint: .venv/.dev ## The same, fixing what can be fixed
 
 .PHONY: protos
 protos: .venv/.dev ## Generate agent/treadle/v1 from protos/
-	@$(BIN)/python tools/protos.py
+	@$(BIN)/python .ci/protos.py
 
 .PHONY: bench
 bench: .venv/.dev redis-tools ## Measure, side by side with peers; BENCH=loop narrows it, QUICK=1; JSON lines

@@ -20,7 +20,7 @@ def sources(pytestconfig: pytest.Config) -> list[Path]:
     root = pytestconfig.rootpath
     return [
         path
-        for folder in ("agent", "controller", "tools")
+        for folder in ("agent", "controller", ".ci")
         for path in sorted((root / folder).rglob("*.py"))
         if not any(part in path.as_posix() for part in ("treadle/v1/", "/migrations/versions/"))
     ]
