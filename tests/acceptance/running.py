@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import re
@@ -12,10 +13,12 @@ import threading
 import time
 import uuid
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
+
+from wfctl.__main__ import run
 
 ROOT = Path(__file__).resolve().parents[2]
 WORKFLOWS = ROOT / "deploy" / "workflows"
@@ -50,20 +53,17 @@ class Ran:
         return json.loads(self.out)
 
 
-def wfctl(*argv: str, env: dict[str, str] | None = None, stdin: str = "", cwd: Path | None = None) -> Ran:
-    """Run one command to its end."""
-    done = subprocess.run(
-        [sys.executable, "-m", "wfctl", *argv],
-        env={**environment(), **(env or {})},
-        input=stdin,
-        capture_output=True,
-        text=True,
-        timeout=90,
-        check=False,
-        cwd=cwd,
-    )
-    assert "Traceback" not in done.stderr, done.stderr
-    return Ran(done.returncode, done.stdout, done.stderr)
+def wfctl(*argv: str, address: str, stdin: str = "") -> Ran:
+    """Run one command in this process, which is quicker than in one of its own and otherwise the same."""
+    out, err = io.StringIO(), io.StringIO()
+    before, sys.stdin = sys.stdin, io.StringIO(stdin)
+    try:
+        with redirect_stdout(out), redirect_stderr(err):
+            code = run(["--address", address, *argv])
+    finally:
+        sys.stdin = before
+    assert "Traceback" not in err.getvalue(), err.getvalue()
+    return Ran(code, out.getvalue(), err.getvalue())
 
 
 def environment() -> dict[str, str]:
@@ -151,7 +151,7 @@ class Dev:
 
     def wfctl(self, *argv: str, stdin: str = "") -> Ran:
         """Run a verb against it."""
-        return wfctl(*argv, env={"WF_ADDRESS": self.address}, stdin=stdin, cwd=self.folder)
+        return wfctl(*argv, address=self.address, stdin=stdin)
 
     def loop(self, name: str) -> Any:
         """Return one loop as its API message in JSON."""

@@ -36,7 +36,7 @@ def cluster(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Cluster
 
 
 def verb(cluster: Cluster, *argv: str) -> Ran:
-    return wfctl(*argv, env={"WF_ADDRESS": cluster.address})
+    return wfctl(*argv, address=cluster.address)
 
 
 def lives(cluster: Cluster) -> dict[str, tuple[Any, ...]]:
