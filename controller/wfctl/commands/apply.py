@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 import uuid
+from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 import click
@@ -16,7 +17,7 @@ from wfctl.settings import Settings
 from wfctl.text import clean
 
 if TYPE_CHECKING:
-    from treadle.v1 import workflow_service_pb2
+    from treadle.v1 import workflow_pb2, workflow_service_pb2
     from wfctl.client import Client
 
 
@@ -90,8 +91,22 @@ def call(
     try:
         return client.call(client.workflows.ApplyWorkflow, request)
     except InvalidWorkflow as exc:
-        named = [_in_file(item, document) for item in exc.findings]
-        raise InvalidWorkflow(exc.message, findings=named) from exc
+        found = findings.of(document.source, _all(client, request) if _is_cut(exc) else exc.findings)
+        raise InvalidWorkflow(exc.message, findings=found) from exc
+
+
+def _is_cut(exc: InvalidWorkflow) -> bool:
+    """Return whether the findings were more than an error can carry."""
+    return any(item.code == "more-findings" for item in exc.findings)
+
+
+def _all(client: Client, request: workflow_service_pb2.ApplyWorkflowRequest) -> Iterable[workflow_pb2.Finding]:
+    from treadle.v1 import workflow_service_pb2
+
+    again = workflow_service_pb2.ValidateWorkflowRequest(
+        namespace=request.namespace, name=request.name, document=request.document
+    )
+    return client.call(client.workflows.ValidateWorkflow, again).findings
 
 
 def until_healthy(client: Client, answer: workflow_service_pb2.ApplyWorkflowResponse, timeout_s: float) -> None:
@@ -126,10 +141,6 @@ def _current(client: Client, document: Document) -> int | None:
         return client.call(client.workflows.GetWorkflow, request).workflow.revision
     except NotFound:
         return 0
-
-
-def _in_file(item: findings.Finding, document: Document) -> findings.Finding:
-    return findings.of(document.source, [item])[0]
 
 
 def show(

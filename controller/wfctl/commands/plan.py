@@ -51,6 +51,7 @@ def plan(settings: Settings, file: str, *, name: str | None) -> int:
 
 def _dry_run(settings: Settings, file: str, name: str | None) -> workflow_service_pb2.ApplyWorkflowResponse:
     from treadle.v1 import workflow_service_pb2
+    from wfctl.checking import name_of
     from wfctl.client import Client
     from wfctl.commands.apply import call
 
@@ -62,10 +63,13 @@ def _dry_run(settings: Settings, file: str, name: str | None) -> workflow_servic
     )
     with Client(settings) as client:
         try:
-            return call(client, request, given[0])
+            answer = call(client, request, given[0])
         except InvalidWorkflow as exc:
             findings.show(exc.findings, settings)
             raise
+    # One that does not exist yet is not answered: its name is.
+    answer.workflow.name = answer.workflow.name or name_of(given[0]) or given[0].stem
+    return answer
 
 
 def _changed(answer: workflow_service_pb2.ApplyWorkflowResponse) -> list[workflow_pb2.LoopChange]:

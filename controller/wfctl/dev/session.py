@@ -150,13 +150,13 @@ class Session:
     def _show(self, client: Client) -> bool:
         """Show what happens until it ends; returns whether a signal ended it."""
         logs = LogReader(client)
-        logs.start()
         title = f"wfctl dev  {self._where()}  Ctrl-C stops all"
         try:
             with view.choose(self._settings, title) as shown:
                 while True:
                     shown.say(logs.take())
                     shown.say(self._look(client))
+                    logs.follow({loop.workflow for loop in self._last.loops})
                     shown.show(self._last)
                     if self._ending.is_due(self._last):
                         return False
