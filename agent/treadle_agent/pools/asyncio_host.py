@@ -63,7 +63,11 @@ class AsyncioHost(PoolHost):
     async def _of(self, namespace: str, redis_id: str) -> RedisHost:
         key = (namespace, redis_id)
         async with self._gates.setdefault(key, asyncio.Lock()):
-            if key not in self._queues:
+            known = self._queues.get(key)
+            if known is not None and known.wrong is not None:
+                await known.stop()  # by now the right Redis may be there
+                known = None
+            if known is None:
                 host = RedisHost(self.setup.redis, namespace, self.name, expected_id=redis_id or None)
                 await host.start()
                 self._queues[key] = host

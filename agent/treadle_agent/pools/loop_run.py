@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable
-from typing import Literal
+from typing import Final, Literal
 
 import msgspec
 
@@ -23,8 +23,10 @@ from treadle_agent.pools.classes import classes
 
 Verb = Literal["drain", "stop", "pause", "resume"]
 
-# These end a loop for good: somebody else holds it, or it is not where it belongs.
-_LOST_FOR_GOOD = frozenset({"fenced", "wrong-redis", "bad-type"})
+# These end a loop for good: somebody else holds it, or its keys are not ours.
+_LOST_FOR_GOOD: Final = frozenset({"fenced", "bad-type"})
+# After these it is tried again without blaming the loop: it did nothing.
+_OUT_OF_REACH: Final = frozenset({"wrong-redis", "unreachable", "stopped"})
 
 _plan = msgspec.json.Decoder(Plan).decode
 
@@ -126,7 +128,7 @@ def ended(run: LoopRun, outcome: Outcome) -> Ended:
     why = None if outcome.error is None else _why(outcome.error)
     if outcome.kind == "lost" and why is not None and why.code not in _LOST_FOR_GOOD:
         # Redis forgot something, or the host was stopped: another incarnation finds out where things stand.
-        return Ended(run.number, "unreachable" if why.code in {"unreachable", "stopped"} else "failed", why)
+        return Ended(run.number, "unreachable" if why.code in _OUT_OF_REACH else "failed", why)
     return Ended(run.number, outcome.kind, why)
 
 

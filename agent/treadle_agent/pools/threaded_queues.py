@@ -25,7 +25,11 @@ class ThreadedQueues:
         with self._lock:
             gate = self._gates.setdefault(key, threading.Lock())
         with gate:
-            if key not in self._hosts:
+            known = self._hosts.get(key)
+            if known is not None and known.wrong is not None:
+                known.stop()  # by now the right Redis may be there
+                known = None
+            if known is None:
                 self._hosts[key] = RedisHost.in_thread(self._url, namespace, self._name, expected_id=redis_id or None)
             return self._hosts[key]
 

@@ -27,7 +27,9 @@ def controller(redis_url: str) -> Iterator[ScriptedController]:
 
 
 @pytest.fixture
-def start_agent(controller: ScriptedController, redis_url: str, tmp_path: Path) -> Iterator[Callable[..., AgentProcess]]:
+def start_agent(
+    controller: ScriptedController, redis_url: str, tmp_path: Path
+) -> Iterator[Callable[..., AgentProcess]]:
     agents: list[AgentProcess] = []
 
     def start(*arguments: str, **environ: str) -> AgentProcess:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import secrets
 import threading
 import time
 from collections.abc import AsyncIterator, Callable, Iterable
@@ -16,7 +17,6 @@ from treadle.queues.tenure import LoopKey
 from treadle.v1 import dispatcher_service_pb2 as wire, dispatcher_service_pb2_grpc, loop_pb2
 from treadle.workflow.plan import Plan
 
-NAMESPACE = "default"
 DEADLINE_S = 30.0
 
 
@@ -31,6 +31,7 @@ class ScriptedController(dispatcher_service_pb2_grpc.DispatcherServiceServicer):
         self.lines: list[str] = []
         self.farewells = 0
         self.port = 0
+        self.namespace = f"test-{secrets.token_hex(4)}"
         self.redis_id = ""
         self.answer_heartbeats = True
         self.release_on_farewell = True
@@ -94,14 +95,13 @@ class ScriptedController(dispatcher_service_pb2_grpc.DispatcherServiceServicer):
     def wait(self, condition: Callable[[], Any], what: str, timeout_s: float = DEADLINE_S) -> Any:
         """Wait until a condition of what was seen holds."""
         deadline = time.monotonic() + timeout_s
-        with self._changed:
-            while not (found := condition()):
-                left = deadline - time.monotonic()
-                if left <= 0:
-                    message = f"not within {timeout_s} s: {what}; saw {self.history[-20:]}"
-                    raise AssertionError(message)
-                self._changed.wait(min(left, 0.05))  # queue figures change without our hearing of it
-            return found
+        while not (found := condition()):
+            if time.monotonic() > deadline:
+                message = f"not within {timeout_s} s: {what}; saw {self.history[-20:]}"
+                raise AssertionError(message)
+            with self._changed:
+                self._changed.wait(0.05)  # queue figures change without our hearing of it
+        return found
 
     def state(self, loop: str) -> str:
         status = self.statuses.get(loop)
@@ -166,7 +166,7 @@ class ScriptedController(dispatcher_service_pb2_grpc.DispatcherServiceServicer):
 
     def _welcome(self) -> wire.Welcome:
         welcome = wire.Welcome(
-            session_id=f"s{len(self.hellos)}", controller="scripted", namespace=NAMESPACE, redis_id=self.redis_id
+            session_id=f"s{len(self.hellos)}", controller="scripted", namespace=self.namespace, redis_id=self.redis_id
         )
         welcome.heartbeat_interval.FromMilliseconds(500)
         welcome.lease.FromMilliseconds(1500)
@@ -200,7 +200,7 @@ class ScriptedController(dispatcher_service_pb2_grpc.DispatcherServiceServicer):
     async def _assign(self, plans: tuple[Plan, ...], fields: dict[str, Any], epochs: bool) -> None:
         made = [self._assignment(plan, fields) for plan in plans]
         if epochs:
-            async with QueueAdmin(self._redis_url, NAMESPACE) as admin:
+            async with QueueAdmin(self._redis_url, self.namespace) as admin:
                 keys = [LoopKey(each.loop.workflow, each.loop.loop, each.loop.replica) for each in made]
                 writers = {queue: [key] for plan, key in zip(plans, keys, strict=True) for queue in plan.writes}
                 await admin.enter_writers(writers)
@@ -210,7 +210,7 @@ class ScriptedController(dispatcher_service_pb2_grpc.DispatcherServiceServicer):
 
     def _assignment(self, plan: Plan, fields: dict[str, Any]) -> wire.Assignment:
         self._epoch += 1
-        ref = loop_pb2.LoopRef(namespace=NAMESPACE, workflow=plan.workflow, loop=plan.loop)
+        ref = loop_pb2.LoopRef(namespace=self.namespace, workflow=plan.workflow, loop=plan.loop)
         queues = [
             wire.AssignedQueue(name=name, limit_messages=1_000_000, limit_bytes=1 << 28)
             for name in dict.fromkeys((*plan.reads, *plan.writes))
@@ -235,11 +235,11 @@ class ScriptedController(dispatcher_service_pb2_grpc.DispatcherServiceServicer):
         self._increment(releases=[wire.Release(loop=each.loop, epoch=each.epoch) for each in gone])
 
     async def _ask(self, question: Callable[[QueueAdmin], Any]) -> Any:
-        async with QueueAdmin(self._redis_url, NAMESPACE) as admin:
+        async with QueueAdmin(self._redis_url, self.namespace) as admin:
             return await question(admin)
 
     async def _prepare_redis(self) -> None:
-        async with QueueAdmin(self._redis_url, NAMESPACE) as admin:
+        async with QueueAdmin(self._redis_url, self.namespace) as admin:
             await admin.load_functions()
             self.redis_id = await admin.namespace_id()
 
