@@ -1,0 +1,1 @@
+"""The gRPC services: thin adapters between the wire and the leader."""

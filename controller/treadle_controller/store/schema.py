@@ -31,7 +31,10 @@ def _number(title: str, *, key: bool = False) -> Column[int]:
     return Column(title, BigInteger, primary_key=key, autoincrement=False, nullable=False, default=0)
 
 
-NAMESPACES: Final = Table("namespaces", METADATA, _name("name", key=True), Column("created", Float, nullable=False))
+# `redis_id` is the one that its Redis had when it was last met.
+NAMESPACES: Final = Table(
+    "namespaces", METADATA, _name("name", key=True), Column("created", Float, nullable=False), _name("redis_id")
+)
 
 # One number per name: the last epoch, term and event sequence given out.
 COUNTERS: Final = Table("counters", METADATA, _name("name", key=True), _number("value"))

@@ -14,9 +14,16 @@ from treadle_controller.store.records import RevisionRecord, WorkflowRecord
 from treadle_controller.store.schema import ASSIGNMENTS, LOOPS, NAMESPACES, QUEUES, REVISIONS, WORKFLOWS
 
 
-def found_namespace(connection: Connection, namespace: str, now: float) -> None:
-    if connection.execute(select(NAMESPACES.c.name).where(NAMESPACES.c.name == namespace)).first() is None:
-        rows.put(connection, NAMESPACES, [{"name": namespace, "created": now}])
+def found_namespace(connection: Connection, namespace: str, now: float) -> str:
+    """Make the namespace if it is new; return the id of the Redis namespace that it was last used with."""
+    found = connection.execute(select(NAMESPACES.c.redis_id).where(NAMESPACES.c.name == namespace)).scalar()
+    if found is None:
+        rows.put(connection, NAMESPACES, [{"name": namespace, "created": now, "redis_id": ""}])
+    return found or ""
+
+
+def set_redis_id(connection: Connection, namespace: str, redis_id: str) -> None:
+    connection.execute(NAMESPACES.update().where(NAMESPACES.c.name == namespace).values(redis_id=redis_id))
 
 
 def put_workflow(connection: Connection, namespace: str, record: WorkflowRecord) -> None:

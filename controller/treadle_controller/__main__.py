@@ -1,0 +1,60 @@
+"""The program treadle-controller."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import sys
+from pathlib import Path
+from typing import Any
+
+import uvloop
+
+from treadle.errors import TreadleError
+from treadle_controller import logs
+from treadle_controller.config import ControllerConfig, load
+from treadle_controller.daemon import Daemon
+
+_log = logging.getLogger("treadle_controller")
+_NOT_A_FLAG = "redis"  # may hold a password, which everybody could read in the list of processes
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run the controller; returns the exit code (0 stopped, 1 failed, 2 bad configuration)."""
+    parsed = vars(_parser().parse_args(arguments))
+    logs.set_up(parsed.pop("log_format"))
+    config_file, check, address_file = parsed.pop("config"), parsed.pop("check_config"), parsed.pop("address_file")
+    flags: dict[str, Any] = {key: value for key, value in parsed.items() if value is not None}
+    try:
+        config = load(config_file, flags)
+    except TreadleError as exc:
+        return _fail(exc, 2)
+    if check:
+        sys.stdout.write("the configuration is good\n")
+        return 0
+    try:
+        uvloop.run(Daemon(config, address_file=address_file).run())
+    except TreadleError as exc:
+        return _fail(exc, 1)
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser("treadle-controller", description="Decides which agent runs which loop.")
+    parser.add_argument("--config", type=Path, metavar="FILE", help="TOML file; the environment and flags go over it")
+    parser.add_argument("--check-config", action="store_true", help="look at the configuration, and stop")
+    parser.add_argument("--log-format", choices=("text", "json"), default="text", help="how the log is written")
+    parser.add_argument("--address-file", type=Path, metavar="FILE", help="write the bound addresses there, as JSON")
+    for name, field in ControllerConfig.model_fields.items():
+        if name != _NOT_A_FLAG:
+            parser.add_argument(f"--{name.replace('_', '-')}", help=field.description)
+    return parser
+
+
+def _fail(exc: TreadleError, code: int) -> int:
+    _log.error("%s", exc.message)
+    return code
+
+
+if __name__ == "__main__":
+    sys.exit(main())

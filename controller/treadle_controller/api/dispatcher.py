@@ -1,0 +1,88 @@
+"""DispatcherService: one stream per agent. Any error ends the whole session; the agent makes a new one."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator
+from typing import Final
+
+from treadle.v1 import dispatcher_service_pb2 as pb
+from treadle.v1 import dispatcher_service_pb2_grpc as pb_grpc
+from treadle.workflow import is_name
+from treadle_controller.api.context import Api, Context
+from treadle_controller.api.errors import abort
+from treadle_controller.cluster.model import Why
+from treadle_controller.errors import InvalidRequest
+from treadle_controller.leader import wire
+from treadle_controller.leader.stream import AgentStream
+
+_log = logging.getLogger(__name__)
+_HELLO_S: Final = 10.0  # a stream that says nothing is closed then
+
+
+class DispatcherService(pb_grpc.DispatcherServiceServicer):
+    """See protos/treadle/v1/dispatcher_service.proto."""
+
+    def __init__(self, api: Api) -> None:
+        self._api = api
+        self._roster = api.leader.roster
+
+    async def Session(
+        self, request_iterator: AsyncIterator[pb.SessionRequest], context: Context
+    ) -> AsyncIterator[pb.SessionResponse]:
+        hello = await self._hello(request_iterator, context)
+        stream = self._roster.hello(hello)
+        if isinstance(stream, Why):
+            yield pb.SessionResponse(goodbye=pb.Goodbye(reason=wire.reason(stream)))
+            return
+        reading = asyncio.create_task(self._read(request_iterator, stream), name=f"session of {hello.agent}")
+        try:
+            async for message in stream.messages():
+                yield message
+        finally:
+            reading.cancel()
+            self._roster.closed(stream)
+
+    async def _hello(self, requests: AsyncIterator[pb.SessionRequest], context: Context) -> pb.Hello:
+        """Return the Hello that has to come first."""
+        try:
+            async with asyncio.timeout(_HELLO_S):
+                first = await anext(requests, None)
+        except TimeoutError:
+            first = None
+        if first is None or first.WhichOneof("message") != "hello":
+            await abort(context, InvalidRequest("a session begins with Hello", field="message", reason="no-hello"))
+        if not is_name(first.hello.agent):
+            message = "an agent's name is 1 to 128 letters, digits, '.', '_', '-', and begins with a letter or digit"
+            await abort(context, InvalidRequest(message, field="hello.agent", reason="bad-name"))
+        return first.hello
+
+    async def _read(self, requests: AsyncIterator[pb.SessionRequest], stream: AgentStream) -> None:
+        """Take what the agent says until its stream ends."""
+        try:
+            async for request in requests:
+                if not self._take(request, stream):
+                    break
+        except Exception:  # noqa: BLE001 - whatever it was, it ends this session and no other
+            _log.exception("a message of agent %s could not be handled", stream.agent)
+            stream.end(Why("bad-message", "a message of this session could not be handled"))
+        stream.end()
+
+    def _take(self, request: pb.SessionRequest, stream: AgentStream) -> bool:
+        if not self._roster.beat(stream, request.session_id):
+            stream.end(Why("stale-session", "the message is of a session that is over"))
+            return False
+        match request.WhichOneof("message"):
+            case "heartbeat":
+                self._roster.heartbeat(stream, request.heartbeat)
+            case "report":
+                self._roster.report(stream, request.report)
+            case "farewell":
+                self._roster.farewell(stream)
+            case "logs":
+                self._api.leader.logs.give(request.logs.lines, request.logs.dropped)
+            case _:
+                stream.end(Why("bad-message", "this message has no place in a session that has begun"))
+                return False
+        return True

@@ -1,0 +1,61 @@
+"""One sentence that says why a loop does not run, lags or waits."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from treadle.queues.stats import QueueStats
+from treadle_controller.cluster.model import Desired, LoopRecord, State, Why
+from treadle_controller.cluster.phase import Standing
+from treadle_controller.leader.image import Image, WorkflowImage
+
+
+def explain(
+    image: Image, workflow: WorkflowImage, loop: LoopRecord, figures: Mapping[str, QueueStats], redis: str
+) -> Why:
+    """Return the most telling reason; `redis` says why the queues can't be reached, if so."""
+    standing = image.loop_standing(workflow, loop)
+    if loop.removed:
+        return Why("removed", f"{loop.name} is no longer in the document and is being drained.")
+    if redis and standing.state in (State.PENDING, State.ASSIGNED, State.BACKOFF):
+        return Why("redis-unreachable", f"{loop.name} waits for the queues: {redis}.")
+    if loop.desired is Desired.STOPPED and standing.state is State.STOPPED:
+        return Why("stopped", f"{loop.name} was stopped by somebody; `wfctl start` starts it.")
+    if standing.state is State.RUNNING:
+        return _running(loop, figures)
+    return _standing(loop, standing)
+
+
+def _standing(loop: LoopRecord, standing: Standing) -> Why:
+    words = {
+        State.PENDING: "can't be placed",
+        State.ASSIGNED: "was sent to its agent, which has not answered yet",
+        State.STARTING: "is starting",
+        State.PAUSED: "is paused; `wfctl resume` lets it go on",
+        State.DRAINING: "is being drained",
+        State.BACKOFF: "failed and is about to be started again",
+        State.STOPPED: "is stopped",
+        State.COMPLETED: "has completed; `wfctl restart` starts it again",
+        State.ERROR: "failed for good; mend the cause, then `wfctl restart`",
+        State.LOST: "was on an agent that is lost",
+    }
+    code = standing.why.code if standing.why is not None else standing.state.name.lower()
+    because = f": {standing.why.message}" if standing.why is not None else ""
+    return Why(code, f"{loop.name} {words[standing.state]}{because}.")
+
+
+def _running(loop: LoopRecord, figures: Mapping[str, QueueStats]) -> Why:
+    full = [name for name in loop.plan.writes if name in figures and _is_full(figures[name])]
+    if full:
+        return Why("queue-full", f"{loop.name} waits for room in {', '.join(full)}: its readers are slower.")
+    behind = [f"{name} ({figures[name].depth})" for name in loop.plan.reads if name in figures and figures[name].depth]
+    if behind:
+        return Why("working", f"{loop.name} runs, with messages waiting in {', '.join(behind)}.")
+    if loop.plan.reads:
+        return Why("idle", f"{loop.name} runs and waits for messages in {', '.join(loop.plan.reads)}.")
+    return Why("running", f"{loop.name} runs.")
+
+
+def _is_full(stats: QueueStats) -> bool:
+    room = getattr(stats, "room", None)
+    return room is not None and room <= 0

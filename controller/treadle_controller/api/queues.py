@@ -1,0 +1,161 @@
+"""QueueService: queues, for people and for programs in any language."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from typing import Final
+
+import msgspec
+
+from treadle.errors import QueueError
+from treadle.queues.tenure import BadItem
+from treadle.v1 import queue_pb2
+from treadle.v1 import queue_service_pb2 as pb
+from treadle.v1 import queue_service_pb2_grpc as pb_grpc
+from treadle.workflow import is_name
+from treadle_controller.api import convert, pages
+from treadle_controller.api.context import Api, Context
+from treadle_controller.api.errors import answers
+from treadle_controller.errors import Conflict, InvalidRequest, NotFound, NotNow
+from treadle_controller.store import dictionary
+from treadle_controller.store.records import QueueRecord
+
+_MOST_PEEKED: Final = 1_000
+_MOST_PUSHED: Final = 10_000
+
+
+class QueueService(pb_grpc.QueueServiceServicer):
+    """See protos/treadle/v1/queue_service.proto."""
+
+    def __init__(self, api: Api) -> None:
+        self._api = api
+        self._image = api.leader.image
+        self._link = api.leader.link
+
+    @answers
+    async def GetQueue(self, request: pb.GetQueueRequest, context: Context) -> pb.GetQueueResponse:
+        namespace = self._api.namespace(request.namespace)
+        records = self._known(request.name)
+        self._link.forget_figures()
+        stats = (await self._link.figures([request.name])).get(request.name)
+        return pb.GetQueueResponse(queue=convert.queue(namespace, records[0].queue, records, stats))
+
+    @answers
+    async def ListQueues(self, request: pb.ListQueuesRequest, context: Context) -> pb.ListQueuesResponse:
+        namespace = self._api.namespace(request.namespace)
+        page = pages.read_page(request.page_size, request.page_token, f"queues {namespace} {request.workflow}")
+        named: defaultdict[str, list[QueueRecord]] = defaultdict(list)
+        for record in self._image.queues.values():
+            named[record.queue.name].append(record)
+        wanted = [
+            name
+            for name, records in named.items()
+            if not request.workflow or any(one.workflow == request.workflow and one.mentioned for one in records)
+        ]
+        listed, token = pages.cut(wanted, str, page)
+        figures = await self._link.figures(listed)
+        queues = [convert.queue(namespace, named[name][0].queue, named[name], figures.get(name)) for name in listed]
+        return pb.ListQueuesResponse(queues=queues, next_page_token=token)
+
+    @answers
+    async def PeekQueue(self, request: pb.PeekQueueRequest, context: Context) -> pb.PeekQueueResponse:
+        namespace = self._api.namespace(request.namespace)
+        self._known(request.name)
+        if request.limit < 0:
+            raise InvalidRequest("limit must not be negative", field="limit")
+        self._refuse_unreachable()
+        found = await self._link.admin.peek(request.name, min(request.limit or 10, _MOST_PEEKED))
+        messages = [_message(namespace, request.name, peeked.number, peeked.item) for peeked in found]
+        return pb.PeekQueueResponse(messages=messages)
+
+    @answers
+    async def PushQueue(self, request: pb.PushQueueRequest, context: Context) -> pb.PushQueueResponse:
+        self._api.namespace(request.namespace)
+        self._known(request.name)
+        self._judge_push(request)
+        self._refuse_unreachable()
+        items = [_item(payload, index) for index, payload in enumerate(request.payloads)]
+        first = await self._link.admin.push(request.name, items, request.producer, request.sequence)
+        self._link.forget_figures()
+        return pb.PushQueueResponse(first=first or 0, duplicate=first is None and bool(items))
+
+    @answers
+    async def PurgeQueue(self, request: pb.PurgeQueueRequest, context: Context) -> pb.PurgeQueueResponse:
+        self._api.namespace(request.namespace)
+        actor = self._api.actor(context)
+
+        async def answer() -> pb.PurgeQueueResponse:
+            self._known(request.name)
+            self._refuse_unreachable()
+            if request.validate_only:
+                stats = (await self._link.admin.depths([request.name]))[request.name]
+                return pb.PurgeQueueResponse(dropped=stats.depth - stats.claimed)
+            dropped = await self._link.admin.purge(request.name)
+            self._link.forget_figures()
+            message = f"{dropped} messages were dropped"
+            self._api.leader.journal.add("queue", request.name, "queue-purged", message, actor=actor)
+            return pb.PurgeQueueResponse(dropped=dropped)
+
+        return await self._api.once(request, answer, pb.PurgeQueueResponse)
+
+    @answers
+    async def DeleteQueue(self, request: pb.DeleteQueueRequest, context: Context) -> pb.DeleteQueueResponse:
+        namespace = self._api.namespace(request.namespace)
+        actor = self._api.actor(context)
+
+        async def answer() -> pb.DeleteQueueResponse:
+            users = [record.workflow for record in self._known(request.name) if record.mentioned]
+            if users:
+                message = f"the queue {request.name!r} is named by {', '.join(users)}"
+                raise Conflict(message, reason="queue-in-use", kind="queue", name=request.name)
+            self._refuse_unreachable()
+            if request.validate_only:
+                return pb.DeleteQueueResponse()
+            await self._link.admin.delete(request.name)
+            await self._api.leader.store.write(lambda c: dictionary.drop_queue(c, namespace, request.name))
+            for key in [key for key in self._image.queues if key[0] == request.name]:
+                del self._image.queues[key]
+            self._api.leader.journal.add("queue", request.name, "queue-deleted", "it is gone", actor=actor)
+            return pb.DeleteQueueResponse()
+
+        return await self._api.once(request, answer, pb.DeleteQueueResponse)
+
+    def _known(self, name: str) -> list[QueueRecord]:
+        """Return the dictionary's entries of a queue, the one in use first. Raises NotFound."""
+        found = [record for record in self._image.queues.values() if record.queue.name == name]
+        if not found:
+            raise NotFound(f"there is no queue {name!r}", reason="queue-not-found", kind="queue", name=name)
+        return sorted(found, key=lambda record: not record.mentioned)
+
+    def _refuse_unreachable(self) -> None:
+        if not self._link.up:
+            raise NotNow(f"the queues can't be reached: {self._link.problem}", reason="redis-unreachable")
+
+    def _judge_push(self, request: pb.PushQueueRequest) -> None:
+        if len(request.payloads) > _MOST_PUSHED:
+            raise InvalidRequest(f"at most {_MOST_PUSHED} messages are pushed at once", field="payloads")
+        if request.producer and (not is_name(request.producer) or request.sequence <= 0):
+            message = "a producer is a name, and its sequence rises from 1"
+            raise InvalidRequest(message, field="producer" if request.sequence > 0 else "sequence")
+
+
+def _item(payload: bytes, index: int) -> bytes:
+    """Return a payload as an item of a queue; refuses what is no MessagePack map with text keys."""
+    try:
+        value = msgspec.msgpack.decode(payload, type=dict[str, object])
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as exc:
+        message = f"message {index} is no MessagePack map: {exc}"
+        raise InvalidRequest(message, field=f"payloads[{index}]", reason="bad-data") from exc
+    return msgspec.msgpack.encode([value, None])
+
+
+def _message(namespace: str, queue: str, number: int, item: object) -> queue_pb2.QueueMessage:
+    message = queue_pb2.QueueMessage(id=f"{namespace}/{queue}/{number}", number=number)
+    if isinstance(item, BadItem):
+        message.payload = msgspec.msgpack.encode({"undecodable": item.reason})
+    elif isinstance(item, list | tuple):
+        message.payload = msgspec.msgpack.encode(item[0])
+        message.headers = msgspec.msgpack.encode(item[1] or {})
+    else:
+        raise QueueError("a queue handed out something that is no message", queue=queue)
+    return message

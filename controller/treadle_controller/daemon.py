@@ -1,0 +1,132 @@
+"""The daemon: everything started in order, and stopped in the opposite one."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import os
+import signal
+import time
+from pathlib import Path
+from typing import Final
+
+import grpc
+from sqlalchemy import Connection
+
+from treadle.queues.admin import QueueAdmin
+from treadle_controller.api.context import Api
+from treadle_controller.api.server import GrpcServer
+from treadle_controller.config import ControllerConfig
+from treadle_controller.errors import StartFailed
+from treadle_controller.http.server import HttpServer
+from treadle_controller.leader import Leader
+from treadle_controller.leader.applying import Applying
+from treadle_controller.leader.commands import Commands
+from treadle_controller.leader.image import Image
+from treadle_controller.leader.link import QueueLink
+from treadle_controller.leader.load import load_image
+from treadle_controller.store import Store, assignments, events, workflows
+from treadle_controller.systemd import Notifier
+
+_log = logging.getLogger(__name__)
+_GRACE_S: Final = 1.0  # for calls under way; streams never end by themselves
+
+
+class Daemon:
+    """One controller. `run` serves until SIGTERM or SIGINT; a second one stops at once."""
+
+    def __init__(self, config: ControllerConfig, *, address_file: Path | None = None) -> None:
+        self._config = config
+        self._address_file = address_file
+        self._store = Store(config.store)
+        self._notifier = Notifier()
+        self._stopping = asyncio.Event()
+
+    async def run(self) -> None:
+        """Start, serve, stop. Raises StartFailed when it can't start."""
+        self._store.open()
+        admin = QueueAdmin(
+            self._config.redis.get_secret_value(), self._config.namespace, timeout_s=self._config.redis_timeout_s
+        )
+        try:
+            await self._serve(await self._make_leader(admin))
+        finally:
+            await admin.close()
+            self._store.close()
+
+    async def _make_leader(self, admin: QueueAdmin) -> Leader:
+        image, last_event, term, redis_id = await self._store.write(self._load)
+        link = QueueLink(admin, term=term, redis_id=redis_id)
+        return Leader(self._store, image, link, name=self._config.name, last_event=last_event)
+
+    def _load(self, connection: Connection) -> tuple[Image, int, int, str]:
+        namespace = self._config.namespace
+        redis_id = workflows.found_namespace(connection, namespace, time.time())
+        term = assignments.raise_counter(connection, "term")
+        return load_image(connection, namespace), events.last_sequence(connection), term, redis_id
+
+    async def _serve(self, leader: Leader) -> None:
+        await leader.start()
+        api = Api(leader, Commands(leader), Applying(leader))
+        server = GrpcServer(api, credentials=_credentials(self._config))
+        http = HttpServer(leader)
+        running = asyncio.create_task(leader.run(), name="leader")
+        try:
+            await server.start(self._config.listen)
+            await http.start(self._config.http_listen)
+            self._announce(server.address, http.address)
+            await self._wait(running)
+        finally:
+            self._notifier.tell("STOPPING=1")
+            await server.stop(_GRACE_S)
+            await http.stop()
+            running.cancel()
+            await asyncio.gather(running, return_exceptions=True)
+
+    def _announce(self, grpc_address: str, http_address: str) -> None:
+        """Say where we are: one line on stdout for programs, and the file if one was asked for."""
+        line = json.dumps({"grpc": grpc_address, "http": http_address})
+        if self._address_file is not None:
+            partial = self._address_file.with_name(self._address_file.name + ".partial")
+            partial.write_text(line + "\n", encoding="ascii")
+            partial.replace(self._address_file)
+        print(line, flush=True)  # noqa: T201 - the one line that this program prints
+        _log.info("the controller serves gRPC on %s and HTTP on %s", grpc_address, http_address)
+        self._notifier.tell("READY=1", f"STATUS=serving on {grpc_address}")
+
+    async def _wait(self, running: asyncio.Task[None]) -> None:
+        """Wait for a signal; a leader that fails takes the process with it."""
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, self._on_signal)
+        stopping = asyncio.create_task(self._stopping.wait(), name="signals")
+        beating = asyncio.create_task(self._feed_watchdog(), name="watchdog")
+        await asyncio.wait((running, stopping), return_when=asyncio.FIRST_COMPLETED)
+        for task in (stopping, beating):
+            task.cancel()
+        await asyncio.gather(stopping, beating, return_exceptions=True)
+        if running.done():
+            await running
+
+    def _on_signal(self) -> None:
+        if self._stopping.is_set():
+            os._exit(1)
+        _log.info("stopping")
+        self._stopping.set()
+
+    async def _feed_watchdog(self) -> None:
+        while self._notifier.watchdog_s is not None:
+            self._notifier.tell("WATCHDOG=1")
+            await asyncio.sleep(self._notifier.watchdog_s / 3)
+
+
+def _credentials(config: ControllerConfig) -> grpc.ServerCredentials | None:
+    if config.tls_cert is None or config.tls_key is None:
+        return None
+    try:
+        pair = (config.tls_key.read_bytes(), config.tls_cert.read_bytes())
+        ca = config.tls_client_ca.read_bytes() if config.tls_client_ca is not None else None
+    except OSError as exc:
+        raise StartFailed(f"a TLS file can't be read: {exc}") from exc
+    return grpc.ssl_server_credentials([pair], root_certificates=ca, require_client_auth=ca is not None)

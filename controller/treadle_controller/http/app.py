@@ -1,0 +1,31 @@
+"""The HTTP application: /healthz (the process lives), /readyz (it can do its work), /metrics (Prometheus)."""
+
+from __future__ import annotations
+
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import JSONResponse, PlainTextResponse, Response
+from starlette.routing import Route
+
+from treadle_controller.http.metrics import exposition
+from treadle_controller.leader import Leader
+
+
+def make_app(leader: Leader) -> Starlette:
+    """Return the application for one leader."""
+
+    async def healthz(_: Request) -> Response:
+        return JSONResponse({"status": "ok"})
+
+    async def readyz(_: Request) -> Response:
+        problems = [] if leader.link.up else [leader.link.problem]
+        body = {"status": "ok" if not problems else "unavailable", "problems": problems}
+        return JSONResponse(body, status_code=503 if problems else 200)
+
+    async def metrics(_: Request) -> Response:
+        names = sorted({record.queue.name for record in leader.image.queues.values() if record.mentioned})
+        figures = await leader.link.figures(names)
+        text = exposition(leader.image, figures, redis_up=leader.link.up)
+        return PlainTextResponse(text, media_type="text/plain; version=0.0.4")
+
+    return Starlette(routes=[Route("/healthz", healthz), Route("/readyz", readyz), Route("/metrics", metrics)])

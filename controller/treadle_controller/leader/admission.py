@@ -1,0 +1,138 @@
+"""Admission: what Redis has to know before an agent may run a loop.
+
+Per placement, in this order: forget or reopen what is asked for, enter the writers of the whole revision and its
+limits, then make the epochs current. An epoch that Redis refuses is replaced by one above the stored one.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from dataclasses import replace
+from typing import Final
+
+from treadle.errors import QueueError
+from treadle.queues.tenure import LoopKey
+from treadle_controller.cluster.actions import Place
+from treadle_controller.cluster.model import Assignment, LoopRecord, ReplicaId
+from treadle_controller.leader.changes import Changes
+from treadle_controller.leader.image import Image, WorkflowImage
+from treadle_controller.leader.link import QueueLink
+
+_MOST_TRIES: Final = 5
+
+
+class Admission:
+    """See the module. `unsent` are the placements that wait; those admitted are taken out of it."""
+
+    def __init__(
+        self,
+        image: Image,
+        link: QueueLink,
+        unsent: dict[ReplicaId, Place],
+        persist: Callable[[Changes], Awaitable[None]],
+    ) -> None:
+        self._image = image
+        self._link = link
+        self._unsent = unsent
+        self._persist = persist
+
+    async def admit(self) -> list[ReplicaId]:
+        """Admit all that waits; returns what may be sent. Raises QueueError when Redis can't be asked."""
+        waiting = [(id_, place) for id_, place in self._unsent.items() if self._assignment(id_) is not None]
+        if not waiting:
+            return []
+        await self._prepare([place for _, place in waiting])
+        await self._enter(dict.fromkeys(place.id.workflow for _, place in waiting))
+        return await self._assign([id_ for id_, _ in waiting])
+
+    async def limit(self, workflows: Iterable[WorkflowImage]) -> None:
+        """Tell Redis the limits of queues where they are new."""
+        for workflow in workflows:
+            if workflow.limits_due:
+                workflow.limits_due = False
+                try:
+                    await self._link.admin.set_limits({queue.name: queue.limits for queue in workflow.compiled.queues})
+                except QueueError:
+                    workflow.limits_due = True
+                    raise
+
+    async def leave(self, dropped: Iterable[LoopRecord]) -> None:
+        """Take the writers of removed loops out of their queues."""
+        queues: defaultdict[str, list[LoopKey]] = defaultdict(list)
+        for loop in dropped:
+            for queue in loop.plan.writes:
+                queues[queue] += [LoopKey(*id_) for id_ in loop.replicas]
+        if queues:
+            await self._link.admin.enter_writers({}, drop=queues)
+
+    async def _prepare(self, places: Sequence[Place]) -> None:
+        for place in places:
+            key = LoopKey(*place.id)
+            if place.forget:
+                await self._link.admin.forget(key)
+            elif place.reopen:
+                await self._link.admin.reopen(key)
+            if place.forget or place.reopen:
+                await self._link.admin.enter_writers({queue: [key] for queue in place.loop.plan.writes})
+                if self._unsent.get(place.id) is place:
+                    self._unsent[place.id] = replace(place, forget=False, reopen=False)
+
+    async def _enter(self, names: Iterable[str]) -> None:
+        """Enter the writers of revisions, before any loop of them is assigned."""
+        changes = Changes()
+        for name in names:
+            workflow = self._image.workflows[name]
+            new = [loop for loop in workflow.loops.values() if not loop.entered and not loop.removed]
+            if new:
+                await self._enter_writers(new)
+                entered = [replace(loop, entered=True) for loop in new if workflow.loops.get(loop.name) is loop]
+                workflow.put_loops(entered)
+                changes.loops |= {(name, loop.name): loop for loop in entered}
+        if changes.to_write:
+            await self._persist(changes)
+
+    async def _enter_writers(self, loops: Sequence[LoopRecord]) -> None:
+        queues: defaultdict[str, list[LoopKey]] = defaultdict(list)
+        for loop in loops:
+            for queue in loop.plan.writes:
+                queues[queue] += [LoopKey(*id_) for id_ in loop.replicas]
+        await self._link.admin.enter_writers(queues)
+
+    async def _assign(self, ids: Sequence[ReplicaId]) -> list[ReplicaId]:
+        admitted: list[ReplicaId] = []
+        left = list(ids)
+        for _ in range(_MOST_TRIES):
+            asked = {id_: one.epoch for id_ in left if (one := self._assignment(id_)) is not None}
+            refused = await self._link.admin.assign([(LoopKey(*i), e) for i, e in asked.items()], self._link.term)
+            stored = {ReplicaId(*key): epoch for key, epoch in refused.items()}
+            left = [id_ for id_ in asked if stored.get(id_, 0) > asked[id_]]
+            done = [id_ for id_ in asked if id_ not in left and self._is_still(id_, asked[id_])]
+            for id_ in done:
+                self._unsent.pop(id_, None)
+            admitted += done
+            if not left:
+                return admitted
+            await self._renew(left, above=max(stored.values()))
+        raise QueueError("Redis keeps refusing epochs: does another controller lead this namespace?", reason="EPOCHS")
+
+    async def _renew(self, ids: Iterable[ReplicaId], *, above: int) -> None:
+        """Give new epochs, above one that Redis holds already."""
+        self._image.epoch = max(self._image.epoch, above)
+        changes = Changes()
+        for id_ in ids:
+            old = self._assignment(id_)
+            if old is not None:
+                new = replace(old, epoch=self._image.next_epoch(), sequence=old.sequence + 1)
+                self._image.workflows[id_.workflow].assignments[id_] = changes.assignments[id_] = new
+        changes.epoch = self._image.epoch
+        await self._persist(changes)
+
+    def _assignment(self, id_: ReplicaId) -> Assignment | None:
+        workflow = self._image.workflows.get(id_.workflow)
+        found = workflow.assignments.get(id_) if workflow is not None else None
+        return found if found is not None and found.held else None
+
+    def _is_still(self, id_: ReplicaId, epoch: int) -> bool:
+        found = self._assignment(id_)
+        return found is not None and found.epoch == epoch

@@ -1,0 +1,51 @@
+"""What one round changed in memory and has yet to write, tell Redis and send."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from sqlalchemy import Connection
+
+from treadle.workflow.node_type import NodeType
+from treadle_controller.cluster.actions import Place
+from treadle_controller.cluster.model import Assignment, LoopRecord, ReplicaId
+from treadle_controller.store import agents, assignments, events, workflows
+from treadle_controller.store.records import AgentRecord, EventRecord
+
+
+@dataclass(slots=True)
+class Changes:
+    """See the module."""
+
+    assignments: dict[ReplicaId, Assignment] = field(default_factory=dict)
+    loops: dict[tuple[str, str], LoopRecord] = field(default_factory=dict)
+    dropped: list[LoopRecord] = field(default_factory=list)
+    gone: list[str] = field(default_factory=list)  # workflows
+    agents: dict[str, AgentRecord] = field(default_factory=dict)
+    node_types: dict[str, NodeType] = field(default_factory=dict)
+    events: list[EventRecord] = field(default_factory=list)
+    epoch: int = 0  # the last one given out, 0 if none was
+    placed: list[Place] = field(default_factory=list)
+    updated: set[ReplicaId] = field(default_factory=set)
+    let_go: list[Assignment] = field(default_factory=list)  # as they were; their agents are told
+
+    @property
+    def to_write(self) -> bool:
+        """Whether anything has to be on disk."""
+        changed = (self.assignments, self.loops, self.dropped, self.gone, self.agents, self.node_types, self.events)
+        return any(changed) or self.epoch > 0
+
+    def write(self, connection: Connection, namespace: str) -> None:
+        """Write all of it, in the order that keeps a reader's picture whole."""
+        if self.epoch:
+            assignments.put_counter(connection, "epoch", self.epoch)
+        agents.put_node_types(connection, self.node_types.values())
+        for agent in self.agents.values():
+            agents.put_agent(connection, agent)
+        workflows.put_loops(connection, namespace, self.loops.values())
+        assignments.put_assignments(connection, namespace, self.assignments.values())
+        if self.dropped:
+            workflows.drop_loops(connection, namespace, [(loop.workflow, loop.name) for loop in self.dropped])
+        for name in self.gone:
+            workflows.drop_workflow(connection, namespace, name)
+        events.add_events(connection, self.events)

@@ -1,0 +1,142 @@
+"""What people ask for: changes of desired state. Each is on disk when it returns; rounds carry it out."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from sqlalchemy import Connection
+
+from treadle_controller.cluster.model import Desired, LoopRecord
+from treadle_controller.errors import Conflict, NotFound
+from treadle_controller.leader.image import WorkflowImage
+from treadle_controller.store import agents, workflows
+
+if TYPE_CHECKING:
+    from treadle_controller.leader.leader import Leader
+
+
+class Commands:
+    """Starting, stopping, restarting and deleting; agents' cordons and drains. Applying is in `applying`."""
+
+    def __init__(self, leader: Leader) -> None:
+        self._leader = leader
+        self._image = leader.image
+
+    def workflow(self, name: str) -> WorkflowImage:
+        """Return a workflow, or raise NotFound."""
+        found = self._image.workflows.get(name)
+        if found is None:
+            raise NotFound(f"there is no workflow {name!r}", reason="workflow-not-found", kind="workflow", name=name)
+        return found
+
+    def target(self, workflow: str, loop: str) -> tuple[WorkflowImage, list[LoopRecord]]:
+        """Return the loops that a target names: all, or one with its tails. Raises NotFound."""
+        found = self.workflow(workflow)
+        loops = [one for one in found.loops.values() if not one.removed]
+        if not loop:
+            return found, loops
+        if loop not in found.loops or found.loops[loop].removed:
+            name = f"{workflow}/{loop}"
+            raise NotFound(f"there is no loop {name!r}", reason="loop-not-found", kind="loop", name=name)
+        return found, [one for one in loops if one.name == loop or one.name.startswith(f"{loop}~")]
+
+    async def desire(
+        self, workflow: str, loop: str, desired: Desired, *, actor: str, dry: bool = False
+    ) -> tuple[WorkflowImage, list[LoopRecord]]:
+        """Want loops to run, pause or stop. With `dry` only looks whether it could."""
+        found, loops = self.target(workflow, loop)
+        self._refuse_deleting(found)
+        if dry:
+            return found, loops
+        changed = [replace(one, desired=desired) for one in loops if one.desired is not desired]
+        verbs = {Desired.RUNNING: "started", Desired.PAUSED: "paused", Desired.STOPPED: "stopped"}
+        await self._put(found, changed, code=f"loop-{verbs[desired]}", actor=actor)
+        return found, self._again(found, loops)
+
+    async def restart(
+        self, workflow: str, loop: str, *, fresh: bool, actor: str, dry: bool = False
+    ) -> tuple[WorkflowImage, list[LoopRecord]]:
+        """Start loops anew, completed and failed ones too; `fresh` forgets their state first."""
+        found, loops = self.target(workflow, loop)
+        self._refuse_deleting(found)
+        if dry:
+            return found, loops
+        changed = [self._restarted(one, fresh=fresh) for one in loops]
+        await self._put(found, changed, code="loop-restarted", actor=actor)
+        return found, self._again(found, loops)
+
+    async def delete(self, name: str, *, with_queues: bool, actor: str) -> None:
+        """Drain all loops and let go of the workflow; returns when it is gone."""
+        found = self.workflow(name)
+        found.record = replace(found.record, deleting=True, with_queues=with_queues, updated=time.time())
+        record = found.record
+        changed = [replace(loop, desired=Desired.STOPPED, removed=True) for loop in found.loops.values()]
+        self._leader.journal.add("workflow", name, "workflow-deleting", "it is drained", workflow=name, actor=actor)
+        namespace = self._image.namespace
+        await self._put(found, changed, also=lambda connection: workflows.put_workflow(connection, namespace, record))
+        await self._leader.deletion.wait(name)
+
+    def agent(self, name: str) -> None:
+        """Raise NotFound if there is no such agent."""
+        if name not in self._image.agents:
+            raise NotFound(f"there is no agent {name!r}", reason="agent-not-found", kind="agent", name=name)
+
+    async def cordon(self, name: str, *, cordoned: bool, actor: str) -> None:
+        """Place nothing new on an agent, or do so again."""
+        self.agent(name)
+        self._leader.roster.set_cordoned(name, cordoned=cordoned)
+        if not cordoned:
+            self._image.fleet.agents[name].draining = False
+        code = "agent-cordoned" if cordoned else "agent-uncordoned"
+        self._leader.journal.add("agent", name, code, code.replace("-", " "), actor=actor)
+        record = self._image.agents[name]
+        await self._leader.store.write(lambda connection: agents.put_agent(connection, record))
+
+    async def drain(self, name: str, *, actor: str) -> None:
+        """Cordon an agent and hand its loops over."""
+        await self.cordon(name, cordoned=True, actor=actor)
+        self._image.fleet.agents[name].draining = True
+        self._image.fleet.changed()
+        for _, assignment in self._image.held_by(name):
+            self._leader.touch(assignment.id.workflow)
+
+    async def _put(
+        self,
+        workflow: WorkflowImage,
+        changed: Sequence[LoopRecord],
+        *,
+        code: str = "",
+        actor: str = "",
+        also: Callable[[Connection], None] | None = None,
+    ) -> None:
+        workflow.put_loops(changed)
+        for loop in changed if code else ():
+            name = f"{workflow.name}/{loop.name}"
+            message = code.replace("-", " ")
+            self._leader.journal.add("loop", name, code, message, workflow=workflow.name, actor=actor)
+        namespace = self._image.namespace
+
+        def write(connection: Connection) -> None:
+            workflows.put_loops(connection, namespace, changed)
+            if also is not None:
+                also(connection)
+
+        self._leader.touch(workflow.name)
+        if changed or also is not None:
+            await self._leader.store.write(write)
+
+    def _restarted(self, loop: LoopRecord, *, fresh: bool) -> LoopRecord:
+        restarts = loop.restarts + 1
+        desired = Desired.RUNNING if loop.desired is Desired.STOPPED else loop.desired
+        return replace(loop, restarts=restarts, fresh=restarts if fresh else loop.fresh, desired=desired)
+
+    def _again(self, workflow: WorkflowImage, loops: Iterable[LoopRecord]) -> list[LoopRecord]:
+        return [workflow.loops[loop.name] for loop in loops if loop.name in workflow.loops]
+
+    def _refuse_deleting(self, workflow: WorkflowImage) -> None:
+        if workflow.record.deleting:
+            message = f"the workflow {workflow.name!r} is being deleted"
+            raise Conflict(message, reason="workflow-deleting", kind="workflow", name=workflow.name)

@@ -1,0 +1,72 @@
+"""Deleting a workflow: its loops drain first, then its records and, if asked, its queues go."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable
+from functools import partial
+from typing import TYPE_CHECKING
+
+from treadle.errors import QueueError
+from treadle.queues.tenure import LoopKey
+from treadle_controller.leader.changes import Changes
+from treadle_controller.leader.image import WorkflowImage
+from treadle_controller.store import dictionary
+
+if TYPE_CHECKING:
+    from treadle_controller.leader.leader import Leader
+
+
+class Deletion:
+    """Finishes deletions once no loop is left, and tells those who wait for them."""
+
+    def __init__(self, leader: Leader) -> None:
+        self._leader = leader
+        self._waiting: dict[str, asyncio.Future[None]] = {}
+
+    async def wait(self, workflow: str) -> None:
+        """Wait until a workflow that is being deleted is gone."""
+        future = self._waiting.setdefault(workflow, asyncio.get_running_loop().create_future())
+        await asyncio.shield(future)
+
+    async def finish(self, deleting: Iterable[WorkflowImage]) -> None:
+        for workflow in deleting:
+            if not workflow.loops:
+                await self._finish_one(workflow)
+
+    async def _finish_one(self, workflow: WorkflowImage) -> None:
+        if not self._leader.link.up:
+            return  # looked at again when Redis is back
+        try:
+            await self._clear_redis(workflow)
+        except QueueError as exc:
+            self._leader.link.fail(exc.message)
+            return
+        await self._leader.persist(Changes(gone=[workflow.name]))
+        self._leader.image.workflows.pop(workflow.name, None)
+        for key, record in list(self._leader.image.queues.items()):
+            if record.workflow == workflow.name:
+                self._leader.image.queues[key] = type(record)(record.workflow, record.queue, mentioned=False)
+        self._leader.journal.add("workflow", workflow.name, "workflow-deleted", "it is gone", workflow=workflow.name)
+        self._leader.watchers.state_changed(workflow.name)
+        future = self._waiting.pop(workflow.name, None)
+        if future is not None and not future.done():
+            future.set_result(None)
+
+    async def _clear_redis(self, workflow: WorkflowImage) -> None:
+        admin = self._leader.link.admin
+        for plan in workflow.compiled.plans:
+            for replica in range(plan.replicas):
+                await admin.forget(LoopKey(workflow.name, plan.loop, replica))
+        if workflow.record.with_queues:
+            await self._delete_queues(workflow)
+
+    async def _delete_queues(self, workflow: WorkflowImage) -> None:
+        """Delete the queues that no other workflow names."""
+        image = self._leader.image
+        others = {name for (name, owner), one in image.queues.items() if owner != workflow.name and one.mentioned}
+        for queue in [queue.name for queue in workflow.compiled.queues if queue.name not in others]:
+            await self._leader.link.admin.delete(queue)
+            await self._leader.store.write(partial(dictionary.drop_queue, namespace=image.namespace, name=queue))
+            for key in [key for key in image.queues if key[0] == queue]:
+                del image.queues[key]

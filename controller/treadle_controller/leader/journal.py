@@ -1,0 +1,71 @@
+"""The journal: what changed, why and by whom; written with the next round, streamed at once."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import deque
+from collections.abc import AsyncIterator, Callable
+from typing import Final
+
+from treadle_controller.store.records import EventRecord
+
+_REMEMBERED: Final = 1_000  # events in memory, for streams that lag
+
+
+class Journal:
+    """Appends events and lets streams follow them. `on_add` is told that there is something to write."""
+
+    def __init__(self, namespace: str, last: int, on_add: Callable[[], None]) -> None:
+        self._namespace = namespace
+        self._last = last
+        self._on_add = on_add
+        self._unsaved: list[EventRecord] = []
+        self._recent: deque[EventRecord] = deque(maxlen=_REMEMBERED)
+        self._added = asyncio.Event()
+
+    @property
+    def last(self) -> int:
+        return self._last
+
+    def add(
+        self, kind: str, name: str, code: str, message: str, *, workflow: str = "", actor: str = "controller"
+    ) -> None:
+        """Append an event about one object; `workflow` is the one that it belongs to, if any."""
+        self._last += 1
+        record = EventRecord(
+            sequence=self._last,
+            time=time.time(),
+            kind=kind,
+            name=name,
+            namespace=self._namespace,
+            workflow=workflow,
+            code=code,
+            message=message,
+            actor=actor,
+        )
+        self._unsaved.append(record)
+        self._recent.append(record)
+        self._wake()
+        self._on_add()
+
+    def take_unsaved(self) -> list[EventRecord]:
+        taken, self._unsaved = self._unsaved, []
+        return taken
+
+    async def follow(self, after: int) -> AsyncIterator[EventRecord]:
+        """Yield events after a sequence as they happen; one that lags too far skips the oldest."""
+        while True:
+            added = self._added
+            for record in [one for one in self._recent if one.sequence > after]:
+                after = record.sequence
+                yield record
+            if self._last <= after:
+                await added.wait()
+
+    def oldest_in_memory(self) -> int:
+        return self._recent[0].sequence if self._recent else self._last + 1
+
+    def _wake(self) -> None:
+        self._added.set()
+        self._added = asyncio.Event()

@@ -1,0 +1,235 @@
+"""The leader: rounds of settling what changed, writing it, telling Redis, and sending it to agents."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+import uuid
+from collections.abc import Callable, Iterable
+from dataclasses import replace
+from typing import Final
+
+from treadle.errors import QueueError
+from treadle_controller.cluster.actions import Place
+from treadle_controller.cluster.model import Desired, ReplicaId, State
+from treadle_controller.cluster.sessions import Sessions, SessionSettings
+from treadle_controller.leader.admission import Admission
+from treadle_controller.leader.changes import Changes
+from treadle_controller.leader.deletion import Deletion
+from treadle_controller.leader.image import Image, WorkflowImage
+from treadle_controller.leader.journal import Journal
+from treadle_controller.leader.link import QueueLink
+from treadle_controller.leader.logs import LogHub
+from treadle_controller.leader.roster import Roster
+from treadle_controller.leader.settle import Settler
+from treadle_controller.leader.watch import Watchers
+from treadle_controller.store import Store, workflows
+
+_log = logging.getLogger(__name__)
+_TICK_S: Final = 0.1
+_PROBE_S: Final = 0.05
+_TAIL_DEADLINE_S: Final = 60.0  # a tail that can't work its queue off is let go then; the messages stay
+_RETRY_WRITE_S: Final = 1.0
+
+
+class Leader:
+    """Decides who runs what in one namespace.
+
+    Change the image, call `touch` with the workflow's name, and the next round does the rest. `start` first, then
+    `run` for ever (it ends only by cancellation or with a failure that must end the process).
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        image: Image,
+        link: QueueLink,
+        *,
+        name: str,
+        last_event: int,
+        settings: SessionSettings | None = None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.store = store
+        self.image = image
+        self.link = link
+        self.name = name
+        self.clock = clock
+        self.changes = Changes()  # collected for the next round
+        self.unsent: dict[ReplicaId, Place] = {}  # placements that Redis has not admitted
+        self.watchers = Watchers()
+        self.journal = Journal(image.namespace, last_event, self._wake_up)
+        self._wake = asyncio.Event()
+        self._touched: set[str] = set()
+        self._settler = Settler(image, self.journal, self.unsent, clock)
+        self._admission = Admission(image, link, self.unsent, self.persist)
+        self.deletion = Deletion(self)
+        sessions = Sessions(settings or SessionSettings(), started=clock(), make_id=lambda: uuid.uuid4().hex)
+        self.roster = Roster(self, sessions)
+        self.logs = LogHub(image, self.roster.streams)
+
+    async def start(self) -> None:
+        """Meet Redis and look at everything once. Raises UnfitRedis."""
+        self.link.on_up, self.link.on_down = self._redis_up, self._redis_down
+        for workflow in self.image.workflows.values():
+            self.touch(workflow.name)
+            for assignment in workflow.assignments.values():
+                loop = workflow.loops.get(assignment.id.loop)
+                if assignment.held and not assignment.releasing and loop is not None:
+                    self.unsent[assignment.id] = Place(assignment.id, assignment.agent, loop)
+            workflow.was_completed = self.image.workflow_standing(workflow).state is State.COMPLETED
+        await self.link.start()
+
+    async def run(self) -> None:
+        """Run rounds, timers and the beat until one of them fails or all are cancelled."""
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self._run_rounds(), name="leader rounds")
+            group.create_task(self._run_ticks(), name="leader sessions")
+            group.create_task(self._run_probes(), name="leader tails")
+            group.create_task(self.link.run(), name="leader beat")
+
+    def touch(self, workflow: str) -> None:
+        """Look at a workflow in the next round."""
+        self._touched.add(workflow)
+        self._wake_up()
+
+    async def persist(self, changes: Changes) -> None:
+        """Write changes; on failure say so and try again until it works: nothing may leave before it is on disk."""
+        while True:
+            try:
+                await self.store.write(lambda connection: changes.write(connection, self.image.namespace))
+                return
+            except Exception:  # noqa: BLE001 - drivers raise their own; without its store a leader can only wait
+                _log.exception("the store can't be written; trying again")
+                await asyncio.sleep(_RETRY_WRITE_S)
+
+    # Rounds.
+
+    async def _run_rounds(self) -> None:
+        while True:
+            await self._wake.wait()
+            self._wake.clear()
+            await self.run_once()
+
+    async def run_once(self) -> None:
+        """One round: settle, write, tell Redis, send."""
+        changes, self.changes = self.changes, Changes()
+        touched, self._touched = self._touched, set()
+        found = [workflow for name in touched if (workflow := self.image.workflows.get(name)) is not None]
+        for workflow in found:
+            self._settler.settle(workflow, changes)
+            self._note_completion(workflow)
+        changes.events = self.journal.take_unsaved()
+        if changes.to_write:
+            await self.persist(changes)
+        admitted = await self._tell_redis(changes, found)
+        self._send(changes, admitted)
+        for workflow in found:
+            self.watchers.state_changed(workflow.name)
+        await self.deletion.finish(workflow for workflow in found if workflow.record.deleting)
+
+    async def _tell_redis(self, changes: Changes, touched: list[WorkflowImage]) -> list[ReplicaId]:
+        if not self.link.up:
+            return []
+        try:
+            await self._admission.limit(touched)
+            await self._admission.leave(loop for loop in changes.dropped)
+            return await self._admission.admit()
+        except QueueError as exc:
+            self.link.fail(exc.message)
+            return []
+
+    def _send(self, changes: Changes, admitted: Iterable[ReplicaId]) -> None:
+        for assignment in changes.let_go:
+            self.roster.send_release(assignment)
+        for id_ in dict.fromkeys((*changes.updated, *admitted)):
+            workflow = self.image.workflows.get(id_.workflow)
+            if workflow is not None and id_ not in self.unsent:
+                self.roster.send_assignments(workflow, [id_])
+        if changes.let_go or changes.placed:
+            self.logs.subscribe()
+
+    def _note_completion(self, workflow: WorkflowImage) -> None:
+        completed = bool(workflow.loops) and self.image.workflow_standing(workflow).state is State.COMPLETED
+        if completed and not workflow.was_completed:
+            self.journal.add(
+                "workflow", workflow.name, "workflow-completed", "all its loops have completed", workflow=workflow.name
+            )
+        workflow.was_completed = completed
+
+    # Timers.
+
+    async def _run_ticks(self) -> None:
+        while True:
+            await asyncio.sleep(_TICK_S)
+            self.roster.tick()
+
+    async def _run_probes(self) -> None:
+        while True:
+            await asyncio.sleep(_PROBE_S)
+            for workflow in list(self.image.workflows.values()):
+                if workflow.probes:
+                    await self._probe(workflow)
+
+    async def _probe(self, workflow: WorkflowImage) -> None:
+        """Look which tails have worked their queues off."""
+        names = [queue for probing in workflow.probes.values() for queue in probing.queues]
+        self.link.forget_figures()
+        figures = await self.link.figures(names)
+        for loop, probing in list(workflow.probes.items()):
+            empty = all(queue in figures and figures[queue].depth == 0 for queue in probing.queues)
+            late = self.clock() - probing.since > _TAIL_DEADLINE_S or self._has_failed(workflow, loop)
+            if not empty and not late:
+                continue
+            if not empty:
+                message = "let go with messages in its queue, which stay there"
+                name = f"{workflow.name}/{loop}"
+                self.journal.add("loop", name, "tail-not-drained", message, workflow=workflow.name)
+            workflow.drained.add(loop)
+            self.touch(workflow.name)
+
+    def _has_failed(self, workflow: WorkflowImage, loop: str) -> bool:
+        seen = [workflow.observed.get(id_) for id_ in workflow.loops[loop].replicas] if loop in workflow.loops else []
+        return any(one is not None and one.state is State.ERROR for one in seen)
+
+    # Redis.
+
+    def _redis_up(self, renewed: str) -> None:
+        self.journal.add("controller", self.name, "redis-connected", "the queues can be reached")
+        redis_id = self.link.redis_id
+        task = asyncio.ensure_future(
+            self.store.write(lambda connection: workflows.set_redis_id(connection, self.image.namespace, redis_id))
+        )
+        task.add_done_callback(_log_failure)
+        if renewed:
+            self.journal.add("controller", self.name, "redis-rolled-back", renewed)
+            self._renew_everything()
+        for workflow in self.image.workflows.values():
+            self.touch(workflow.name)
+
+    def _redis_down(self, problem: str) -> None:
+        self.journal.add("controller", self.name, "redis-unreachable", problem)
+
+    def _renew_everything(self) -> None:
+        """Give every loop a new epoch, and enter all writers again: Redis no longer knows what it knew."""
+        for workflow in self.image.workflows.values():
+            workflow.limits_due = True
+            loops = [replace(loop, entered=False) for loop in workflow.loops.values() if not loop.removed]
+            workflow.put_loops(loops)
+            self.changes.loops |= {(workflow.name, loop.name): loop for loop in loops}
+            for id_, old in workflow.assignments.items():
+                loop = workflow.loops.get(id_.loop)
+                if old.held and not old.releasing and loop is not None and loop.desired is not Desired.STOPPED:
+                    new = replace(old, epoch=self.image.next_epoch(), sequence=old.sequence + 1)
+                    workflow.assignments[id_] = self.changes.assignments[id_] = new
+                    self.unsent[id_] = Place(id_, new.agent, loop)
+        self.changes.epoch = self.image.epoch
+
+    def _wake_up(self) -> None:
+        self._wake.set()
+
+
+def _log_failure(task: asyncio.Future[None]) -> None:
+    if not task.cancelled() and task.exception() is not None:
+        _log.error("the id of the Redis namespace could not be stored", exc_info=task.exception())

@@ -1,0 +1,123 @@
+"""The link to the queues in Redis: whether it is up, which namespace it is, and the beat."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable, Sequence
+from typing import Final
+
+from treadle.errors import QueueError
+from treadle.queues.admin import QueueAdmin
+from treadle.queues.check import ServerReport
+from treadle.queues.stats import QueueStats
+from treadle_controller.errors import UnfitRedis
+
+_log = logging.getLogger(__name__)
+_BEAT_S: Final = 1.0
+_CHECK_S: Final = 60.0
+_CACHE_S: Final = 0.5
+
+
+def _ignore(_: str) -> None:
+    """Nobody listens yet."""
+
+
+class QueueLink:
+    """Watches over the namespace in Redis. Told of changes: `on_up(renewed)` and `on_down(problem)`.
+
+    `renewed` says why epochs have to be given out anew: the server lost writes, or is another one.
+    """
+
+    def __init__(self, admin: QueueAdmin, *, term: int, redis_id: str) -> None:
+        self.admin = admin
+        self.term = term
+        self.redis_id = redis_id
+        self.up = False
+        self.problem = "Redis has not been reached yet"
+        self.report: ServerReport | None = None
+        self.on_up: Callable[[str], None] = _ignore
+        self.on_down: Callable[[str], None] = _ignore
+        self._beat = 0
+        self._checked_at = float("-inf")
+        self._figures: dict[str, tuple[float, QueueStats]] = {}
+
+    async def start(self) -> None:
+        """Meet the server once. Raises UnfitRedis when it would lose messages; goes on when it does not answer."""
+        try:
+            await self._meet()
+        except QueueError as exc:
+            self._fail(exc)
+
+    async def run(self) -> None:
+        """Beat each second, check each minute, for ever."""
+        while True:
+            await asyncio.sleep(_BEAT_S)
+            await self.run_once()
+
+    async def run_once(self) -> None:
+        """Beat once, and meet the server again if it was away or a minute is over."""
+        try:
+            if not self.up or time.monotonic() - self._checked_at > _CHECK_S:
+                await self._meet()
+            beat, redis_id = await self.admin.beat(self.term)
+        except UnfitRedis as exc:
+            self.fail(exc.message)
+        except QueueError as exc:
+            self._fail(exc)
+        else:
+            if beat < self._beat or redis_id != self.redis_id:
+                self.up = False  # met again at once, which says what to do
+                await self.run_once()
+            self._beat = max(beat, self._beat)
+
+    def fail(self, problem: str) -> None:
+        """Take note that Redis can't be used now."""
+        was_up, self.up = self.up, False
+        if was_up or problem != self.problem:
+            self.problem = problem
+            _log.warning("the queues can't be used: %s", problem)
+            self.on_down(problem)
+
+    async def figures(self, queues: Sequence[str]) -> dict[str, QueueStats]:
+        """Return figures of queues, at most half a second old; nothing when Redis does not answer."""
+        now = time.monotonic()
+        stale = [name for name in queues if name not in self._figures or now - self._figures[name][0] > _CACHE_S]
+        if stale and self.up:
+            try:
+                self._figures |= {name: (now, stats) for name, stats in (await self.admin.depths(stale)).items()}
+            except QueueError as exc:
+                self._fail(exc)
+        return {name: self._figures[name][1] for name in queues if name in self._figures}
+
+    def forget_figures(self) -> None:
+        """Look at Redis again the next time: something was changed by hand."""
+        self._figures.clear()
+
+    def _fail(self, exc: QueueError) -> None:
+        self.fail(exc.message)
+
+    async def _meet(self) -> None:
+        report = await self.admin.check_server()
+        self._checked_at = time.monotonic()
+        for warning in report.warnings if self.report is None else ():
+            _log.warning("Redis: %s", warning)
+        self.report = report
+        if report.refusal is not None:
+            raise UnfitRedis(report.refusal)
+        if self.up:
+            return
+        await self.admin.load_functions()
+        redis_id = await self.admin.namespace_id()
+        beat, _ = await self.admin.beat(self.term)
+        renewed = self._judge(redis_id, beat)
+        self.redis_id, self._beat, self.up, self.problem = redis_id, beat, True, ""
+        self.on_up(renewed)
+
+    def _judge(self, redis_id: str, beat: int) -> str:
+        if self.redis_id and redis_id != self.redis_id:
+            return f"Redis holds another namespace ({redis_id}, it was {self.redis_id}): its queues begin anew"
+        if beat < self._beat:
+            return "Redis went back to an earlier moment: what it had acknowledged since then is lost"
+        return ""

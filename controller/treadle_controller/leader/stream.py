@@ -1,0 +1,89 @@
+"""One agent's stream, as the leader sees it: what is sent to it, in order, by one writer."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from typing import Final
+
+from treadle.v1 import dispatcher_service_pb2 as pb
+from treadle_controller.cluster.model import ReplicaId, Why
+from treadle_controller.cluster.outbox import Outbox
+from treadle_controller.leader import wire
+
+_MOST_WAITING: Final = 1_000  # messages; an agent that reads none of them is cut off
+
+Change = pb.Assignment | pb.Release
+
+
+class AgentStream:
+    """Messages for one agent in one session. Iterate over it to send them; it ends after a Goodbye."""
+
+    def __init__(self, agent: str, session: str, clock: Callable[[], float]) -> None:
+        self.agent = agent
+        self.session = session
+        self.last_report = 0  # the newest report whose events were taken over
+        self._clock = clock
+        self._outbox: Outbox[Change] = Outbox()
+        self._messages: asyncio.Queue[pb.SessionResponse | None] = asyncio.Queue()
+        self._flushing: asyncio.TimerHandle | None = None
+        self._ended = False
+
+    def welcome(self, welcome: pb.Welcome, full: pb.Assignments) -> None:
+        self.send(pb.SessionResponse(welcome=welcome))
+        full.kind = pb.ASSIGNMENTS_KIND_COMPLETE
+        full.results_in = self._outbox.complete(self._clock())
+        self.send(pb.SessionResponse(assignments=full))
+
+    def offer(self, id_: ReplicaId, change: Change) -> None:
+        """Send a change of the assignments with the next batch."""
+        self._outbox.offer(id_, change)
+        self._flush()
+
+    def send(self, message: pb.SessionResponse) -> None:
+        if self._ended:
+            return
+        if self._messages.qsize() >= _MOST_WAITING:
+            self.end(Why("agent-does-not-read", "the agent does not read what it is sent"))
+            return
+        self._messages.put_nowait(message)
+
+    def end(self, why: Why | None = None) -> None:
+        """End the stream, with a word of goodbye where there is a reason."""
+        if self._ended:
+            return
+        if self._flushing is not None:
+            self._flushing.cancel()
+        if why is not None:
+            self._messages.put_nowait(pb.SessionResponse(goodbye=pb.Goodbye(reason=wire.reason(why))))
+        self._ended = True
+        self._messages.put_nowait(None)
+
+    async def messages(self) -> AsyncIterator[pb.SessionResponse]:
+        while (message := await self._messages.get()) is not None:
+            yield message
+
+    def _flush(self) -> None:
+        """Send what is due; come back when the rest is."""
+        while (due := self._outbox.due(self._clock())) is not None:
+            now = self._clock()
+            if due > now:
+                if self._flushing is None:
+                    self._flushing = asyncio.get_running_loop().call_later(due - now, self._flush_later)
+                return
+            batch = self._outbox.take(now)
+            self.send(
+                pb.SessionResponse(
+                    assignments=pb.Assignments(
+                        kind=pb.ASSIGNMENTS_KIND_INCREMENTAL,
+                        applies_to=batch.applies_to,
+                        results_in=batch.results_in,
+                        set=[change for change in batch.changes if isinstance(change, pb.Assignment)],
+                        releases=[change for change in batch.changes if isinstance(change, pb.Release)],
+                    )
+                )
+            )
+
+    def _flush_later(self) -> None:
+        self._flushing = None
+        self._flush()

@@ -1,0 +1,80 @@
+"""What the leader sends to agents, made from its records."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from treadle.v1 import dispatcher_service_pb2 as pb
+from treadle.v1 import loop_pb2
+from treadle.workflow.plan import Plan
+from treadle_controller.cluster.model import Assignment, Observed, ReplicaId, State, Why
+from treadle_controller.leader.image import Image, WorkflowImage
+from treadle_controller.store import codec
+
+
+def loop_ref(namespace: str, id_: ReplicaId) -> loop_pb2.LoopRef:
+    return loop_pb2.LoopRef(namespace=namespace, workflow=id_.workflow, loop=id_.loop, replica=id_.replica)
+
+
+def replica_id(ref: loop_pb2.LoopRef) -> ReplicaId:
+    return ReplicaId(ref.workflow, ref.loop, ref.replica)
+
+
+def reason(why: Why | None) -> loop_pb2.Reason | None:
+    return None if why is None else loop_pb2.Reason(code=why.code, message=why.message)
+
+
+def observed(status: loop_pb2.LoopStatus) -> Observed | None:
+    """Return what a status says; None when its state is none that this controller knows."""
+    if status.state not in State._value2member_map_:
+        return None
+    why = Why(status.reason.code, status.reason.message) if status.HasField("reason") else None
+    return Observed(status.epoch, status.sequence, State(status.state), why, status)
+
+
+class Plans:
+    """Encoded plans, each made once."""
+
+    def __init__(self) -> None:
+        self._encoded: dict[tuple[str, str], tuple[Plan, bytes]] = {}
+
+    def encoded(self, plan: Plan) -> bytes:
+        known = self._encoded.get((plan.workflow, plan.loop))
+        if known is None or known[0] is not plan:
+            known = (plan, codec.encode(plan))
+            self._encoded[plan.workflow, plan.loop] = known
+        return known[1]
+
+    def forget(self, plan: Plan) -> None:
+        self._encoded.pop((plan.workflow, plan.loop), None)
+
+
+def assignment(image: Image, workflow: WorkflowImage, one: Assignment, plans: Plans) -> pb.Assignment:
+    """Return an assignment with the plan that it was made with, and its queues."""
+    plan = workflow.plans[one.id]
+    names = dict.fromkeys((*plan.reads, *plan.writes))
+    return pb.Assignment(
+        loop=loop_ref(image.namespace, one.id),
+        epoch=one.epoch,
+        sequence=one.sequence,
+        revision=one.revision,
+        desired_state=int(one.desired),  # type: ignore[arg-type] # the numbers are those of the wire
+        plan_json=plans.encoded(plan),
+        queues=[assigned_queue(image, workflow, name) for name in names],
+        restart_generation=one.restarts,
+    )
+
+
+def assigned_queue(image: Image, workflow: WorkflowImage, name: str) -> pb.AssignedQueue:
+    queue = image.queue_of(workflow, name)
+    return pb.AssignedQueue(
+        name=name,
+        limit_messages=queue.limits.messages,
+        limit_bytes=queue.limits.bytes,
+        drop_oldest=queue.limits.when_full == "drop-oldest",
+        never_ends=queue.external or queue.on_cycle,
+    )
+
+
+def releases(namespace: str, let_go: Iterable[Assignment]) -> list[pb.Release]:
+    return [pb.Release(loop=loop_ref(namespace, one.id), epoch=one.epoch) for one in let_go]
