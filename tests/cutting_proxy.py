@@ -23,6 +23,7 @@ class CuttingProxy:
         self.cuts = 0
         self.port = 0
         self._loop = asyncio.new_event_loop()
+        self._end = asyncio.Event()
         self._tasks: set[asyncio.Task[None]] = set()
 
     @property
@@ -40,7 +41,6 @@ class CuttingProxy:
         self._loop.close()
 
     async def _main(self, ready: threading.Event) -> None:
-        self._end = asyncio.Event()
         server = await asyncio.start_server(self._connected, "127.0.0.1", 0)
         self.port = server.sockets[0].getsockname()[1]
         ready.set()
@@ -52,7 +52,7 @@ class CuttingProxy:
 
     def stop(self) -> None:
         """End `serve`."""
-        self._loop.call_soon_threadsafe(lambda: self._end.set())
+        self._loop.call_soon_threadsafe(self._end.set)
 
     async def _connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         task = asyncio.current_task()

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, TypeVar
 from treadle.queues.admin import QueueAdmin
 from treadle.queues.codec import encode_item
 from treadle.queues.redis_host import RedisHost
-from treadle.queues.tenure import LoopKey, Tenure, TenureSpec
+from treadle.queues.tenure import Batch, LoopKey, Tenure, TenureSpec
 from treadle.workflow.plan import QueueLimits
 
 if TYPE_CHECKING:
@@ -109,6 +109,25 @@ def eventually(true: Callable[[], bool], patience_s: float = PATIENCE_S) -> None
     while not true():
         assert time.monotonic() < deadline, f"waited {patience_s} s for nothing"
         pause(0.005)
+
+
+def polled(tenure: Tenure, queue: str) -> Batch:
+    """Return the next batch, as soon as there is one."""
+    found: list[Batch] = []
+
+    def poll() -> bool:
+        batch = tenure.poll(queue)
+        if batch is not None:
+            found.append(batch)
+        return bool(found)
+
+    until(tenure, poll)
+    return found[0]
+
+
+def wait_for_end(tenure: Tenure, queue: str) -> None:
+    """Wait until a queue has ended."""
+    until(tenure, lambda: tenure.ended(queue))
 
 
 def push(tenure: Tenure, queue: str, numbers: Iterable[int]) -> None:

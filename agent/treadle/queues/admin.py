@@ -16,7 +16,7 @@ from treadle.errors import QueueError
 from treadle.queues import envelope, library
 from treadle.queues.check import ServerReport, report
 from treadle.queues.codec import decode_batch
-from treadle.queues.keys import Keys
+from treadle.queues.keys import Keys, limit_args
 from treadle.queues.locate import locate
 from treadle.queues.stats import RECORD_FIELDS, DeadLetterEntry, Peeked, QueueStats, read_stats
 from treadle.queues.tenure import LoopKey
@@ -237,22 +237,13 @@ class QueueAdmin:
 
     async def _ready(self) -> redis.asyncio.Redis:
         if self._client is None:
-            try:
-                server = await locate(self._url, self.keys.namespace)
-            except (RedisError, OSError) as exc:
-                raise _failed(exc) from exc
+            server = await locate(self._url, self.keys.namespace)
             self._client = server.client(
                 socket_timeout=self._timeout_s,
                 socket_connect_timeout=self._timeout_s,
                 retry=Retry(ExponentialBackoff(cap=0.5, base=0.02), 5),
             )
         return self._client
-
-
-def limit_args(limit: QueueLimits) -> tuple[str, str, str]:
-    """Return limits as the functions want them."""
-    messages = "" if limit.messages is None else str(limit.messages)
-    return messages, "" if limit.bytes is None else str(limit.bytes), limit.when_full
 
 
 def _text(raw: Any) -> str:

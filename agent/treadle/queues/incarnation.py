@@ -6,8 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from treadle.errors import TenureLost
-from treadle.queues.admin import limit_args
-from treadle.queues.keys import Keys
+from treadle.queues.keys import Keys, limit_args
 from treadle.queues.tenure import LoopKey, TenureSpec
 
 

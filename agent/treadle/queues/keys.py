@@ -1,8 +1,11 @@
-"""Names of keys in Redis. The list with types and meanings heads the function library (lua/1_library.lua)."""
+"""Names of keys in Redis, and limits as they stand there. lua/1_library.lua lists the keys with their types."""
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
+
+if TYPE_CHECKING:
+    from treadle.workflow.plan import QueueLimits
 
 
 class Keys(NamedTuple):
@@ -42,3 +45,9 @@ class Keys(NamedTuple):
 
     def doorbell(self, host: str) -> str:
         return f"{self.prefix}h:{host}"
+
+
+def limit_args(limit: QueueLimits) -> tuple[str, str, str]:
+    """Return limits as the functions want them."""
+    messages = "" if limit.messages is None else str(limit.messages)
+    return messages, "" if limit.bytes is None else str(limit.bytes), limit.when_full

@@ -8,7 +8,6 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 import hiredis
-from redis.exceptions import RedisError
 
 from treadle.errors import QueueError
 from treadle.queues.answers import Remedy, remedy
@@ -17,7 +16,7 @@ from treadle.queues.wire import GONE, Callback, Wire, connect, request
 
 _log = logging.getLogger(__name__)
 _BACKOFF_S = (0.02, 0.5)
-Trouble = (OSError, TimeoutError, RedisError, hiredis.ReplyError, QueueError)
+Trouble = (OSError, TimeoutError, hiredis.ReplyError, QueueError)
 
 
 class Line:

@@ -11,15 +11,16 @@ from __future__ import annotations
 
 import ssl
 from dataclasses import dataclass, field
-from typing import Any, TypedDict
+from typing import TYPE_CHECKING, Any, TypedDict
 from urllib.parse import SplitResult, parse_qs, unquote, urlsplit
-
-import redis.asyncio
-from redis.asyncio.cluster import RedisCluster
-from redis.asyncio.sentinel import Sentinel
 
 from treadle.errors import QueueError
 from treadle.queues.keys import Keys
+
+if TYPE_CHECKING:
+    import redis.asyncio
+
+# redis-py is imported where it is needed: pool hosts of a single server never do, and start sooner without it.
 
 _SCHEMES = ("redis", "rediss", "unix", "redis+sentinel", "redis+cluster")
 
@@ -43,6 +44,8 @@ class Server:
 
     def client(self, **options: Any) -> redis.asyncio.Redis:
         """Return a redis-py client for this server."""
+        import redis.asyncio  # noqa: PLC0415
+
         if self.path:
             return redis.asyncio.Redis(
                 unix_socket_path=self.path, db=self.db, username=self.username, password=self.password, **options
@@ -103,7 +106,7 @@ def _db(text: str) -> int:
 
 
 async def locate(url: str, namespace: str) -> Server:
-    """Find the server that holds the namespace. Raises QueueError or what redis-py raises while it is away."""
+    """Find the server that holds the namespace. Raises QueueError when nobody knows."""
     parsed = _parse(url)
     login = _Login(username=parsed.username, password=parsed.password)
     first_host, first_port = (parsed.hosts or [("127.0.0.1", 6379)])[0]
@@ -121,10 +124,15 @@ async def locate(url: str, namespace: str) -> Server:
 
 
 async def _ask_sentinel(url: _Url) -> Server:
+    from redis.asyncio.sentinel import Sentinel  # noqa: PLC0415
+    from redis.exceptions import RedisError  # noqa: PLC0415
+
     service, _, db = url.path.strip("/").partition("/")
     sentinel = Sentinel(url.hosts, socket_timeout=2.0, password=None)  # type: ignore[no-untyped-call]
     try:
         host, port = await sentinel.discover_master(service)
+    except RedisError as exc:
+        raise QueueError(f"Sentinel: {exc}", service=service) from exc
     finally:
         for client in sentinel.sentinels:
             await client.aclose()
@@ -132,11 +140,16 @@ async def _ask_sentinel(url: _Url) -> Server:
 
 
 async def _ask_cluster(url: _Url, namespace: str) -> Server:
+    from redis.asyncio.cluster import RedisCluster  # noqa: PLC0415
+    from redis.exceptions import RedisError  # noqa: PLC0415
+
     host, port = url.hosts[0]
     cluster = RedisCluster(host=host, port=port, username=url.username, password=url.password)
     try:
         await cluster.initialize()
         node = cluster.get_node_from_key(Keys(namespace).meta)
+    except RedisError as exc:
+        raise QueueError(f"Redis Cluster: {exc}", namespace=namespace) from exc
     finally:
         await cluster.aclose()
     if node is None:

@@ -112,7 +112,7 @@ class RedisHost:
         self._lose_all("stopped", "The host of this loop was stopped.")
         _hosts.discard(self)
 
-    async def open(self, spec: TenureSpec) -> Tenure:
+    async def open(self, spec: TenureSpec) -> RedisTenure:
         """Incarnate a loop under its epoch and load its state. Raises TenureLost, or QueueError without an answer."""
         if self.wrong is not None:
             raise self.wrong

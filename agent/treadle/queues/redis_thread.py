@@ -14,6 +14,7 @@ import uvloop
 if TYPE_CHECKING:
     from treadle.errors import TenureLost
     from treadle.queues.redis_host import RedisHost
+    from treadle.queues.redis_tenure import RedisTenure
     from treadle.queues.tenure import Tenure, TenureSpec
 
 T = TypeVar("T")
@@ -49,7 +50,7 @@ class ThreadedRedisHost:
         """Set when this Redis holds another namespace of the same name."""
         return self._host.wrong
 
-    def open(self, spec: TenureSpec) -> Tenure:
+    def open(self, spec: TenureSpec) -> RedisTenure:
         """Incarnate a loop under its epoch and load its state. Raises TenureLost, or QueueError without an answer."""
         return self._do(self._host.open(spec))
 

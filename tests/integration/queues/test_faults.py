@@ -7,13 +7,13 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
 from tests.cutting_proxy import CuttingProxy, cutting_proxy
-from tests.queue_world import World, eventually, item, loop, push, settle, spec, take, take_all, until
+from tests.queue_world import World, eventually, item, loop, polled, push, settle, spec, take, take_all, until
 from tests.servers import TestServer
 from treadle.errors import QueueError, TenureLost
 from treadle.queues.redis_host import RedisHost
@@ -37,10 +37,10 @@ def proxy(shared_server: TestServer) -> Iterator[CuttingProxy]:
         yield one
 
 
-def lost(call: object, tenure_of: object = None) -> TenureLost:
+def lost(call: Callable[[], object]) -> TenureLost:
     """Return what a call raises."""
     with pytest.raises(TenureLost) as caught:
-        call()  # type: ignore[operator]
+        call()
     return caught.value
 
 
@@ -72,7 +72,7 @@ def test_a_zombie_of_an_older_incarnation_commits_nothing(world: World) -> None:
     world.assign(A, B)
     world.do(lambda admin: admin.push("q", [item(n) for n in range(4)]))
     zombie = world.host().open(spec(B, reads=["q"]))
-    until(zombie, lambda: zombie.poll("q") is not None)
+    polled(zombie, "q")
     heir = world.host().open(spec(B, reads=["q"]))
     assert heir.inc == zombie.inc + 1
 
@@ -307,7 +307,7 @@ def test_a_purge_drops_what_waits_and_the_reader_reloads(world: World) -> None:
     host = world.host()
     writer, reader = host.open(spec(A, writes=["q"])), host.open(spec(B, reads=["q"]))
     push(writer, "q", range(10))
-    until(reader, lambda: reader.poll("q") is not None)
+    polled(reader, "q")
     assert world.do(lambda admin: admin.purge("q")) == 10
 
     reader.append((("q", 1, 1),), ())
@@ -345,7 +345,10 @@ def test_a_consumer_killed_at_a_failpoint_processes_everything_once(world: World
     script.write_text(_CONSUMER)
     deaths = 0
     for nth in (1, 2, 3, 0):
-        env = os.environ | {"TREADLE_FAILPOINTS": f"{place}=kill@{nth}" if nth else "", "PYTHONPATH": ":".join(sys.path)}
+        env = os.environ | {
+            "TREADLE_FAILPOINTS": f"{place}=kill@{nth}" if nth else "",
+            "PYTHONPATH": ":".join(sys.path),
+        }
         command = [sys.executable, str(script), world.url, world.namespace]
         done = subprocess.run(command, env=env, check=False, timeout=60)
         deaths += done.returncode == -signal.SIGKILL

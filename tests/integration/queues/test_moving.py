@@ -6,7 +6,20 @@ import asyncio
 
 import pytest
 
-from tests.queue_world import UNBOUNDED, World, eventually, item, loop, push, settle, spec, take, take_all, until
+from tests.queue_world import (
+    UNBOUNDED,
+    World,
+    eventually,
+    item,
+    loop,
+    polled,
+    push,
+    settle,
+    spec,
+    take,
+    take_all,
+    until,
+)
 from treadle.queues.redis_host import RedisHost
 from treadle.queues.tenure import BadItem, DeadLetter
 
@@ -109,7 +122,7 @@ def test_an_iteration_pops_pushes_and_changes_state_in_one_step(world: World) ->
     middle = host.open(spec(A, reads=["in"], writes=["out"], stateful=["n"]))
     end = host.open(spec(B, reads=["out"]))
     world.do(lambda admin: admin.push("in", [item(n) for n in range(3)]))
-    until(middle, lambda: middle.poll("in") is not None)
+    polled(middle, "in")
     middle.append((("in", 1, 2),), (("out", item(7)), ("out", item(8))), {("n", "at"): b"2"})
     settle(middle)
 
@@ -123,7 +136,7 @@ def test_large_messages_are_split_over_entries_and_come_back_whole(world: World)
     host = world.host()
     writer, reader = host.open(spec(A, writes=["q"])), host.open(spec(B, reads=["q"]))
     big = [bytes([n]) * 200_000 for n in range(6)]
-    from treadle.queues.codec import encode_item  # noqa: PLC0415
+    from treadle.queues.codec import encode_item
 
     writer.append((), tuple(("q", encode_item({"b": b})) for b in big))
     settle(writer)
@@ -207,16 +220,14 @@ def test_an_item_that_cannot_be_decoded_is_a_bad_item_in_its_place(world: World)
     world.assign(B)
     reader = world.host().open(spec(B, reads=["q"]))
     world.do(lambda admin: admin.push("q", [item(0), b"\xa3abc", item(2)]))
-    got: list[object] = []
-    until(reader, lambda: (batch := reader.poll("q")) is not None and not got.extend(batch.items))
-    assert [type(i) is BadItem for i in got] == [False, True, False]
+    assert [type(i) is BadItem for i in polled(reader, "q").items] == [False, True, False]
 
 
 def test_dead_letters_are_kept_with_their_reason_and_replayed_once(world: World) -> None:
     world.assign(B)
     reader = world.host().open(spec(B, reads=["q"]))
     world.do(lambda admin: admin.push("q", [item(0), item(1)]))
-    until(reader, lambda: reader.poll("q") is not None)
+    polled(reader, "q")
     reader.append((("q", 1, 1),), (), dead=[DeadLetter("q", 1, item(0), {"error": "E", "iteration": "i1"})])
     reader.append((("q", 2, 2),), ())
     settle(reader)

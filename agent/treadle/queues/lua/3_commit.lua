@@ -13,13 +13,17 @@ local function advance_claims(claims, done)
   local c = 1
   for d = 1, #done, 2 do
     local from, to = done[d], done[d + 1]
-    if not claims[c] or claims[c] ~= from or claims[c + 1] < to then
-      return nil
-    end
-    if claims[c + 1] == to then
-      c = c + 2
-    else
-      claims[c] = to + 1
+    while from <= to do
+      if claims[c] ~= from then
+        return nil
+      end
+      if claims[c + 1] <= to then
+        from = claims[c + 1] + 1
+        c = c + 2
+      else
+        claims[c] = to + 1
+        from = to + 1
+      end
     end
   end
   local left = {}

@@ -45,8 +45,8 @@ local function claim(_, argv)
     return {'FENCED', tonumber(stored[1] or '') or 0, tonumber(stored[2] or '') or 0}
   end
   local q = load_queue(prefix, name)
-  local text = q and redis.pcall('HGET', q.key .. ':c', loop) or {}
-  if type(text) == 'table' then
+  local text = q and redis.pcall('HGET', q.key .. ':c', loop)
+  if not q or type(text) == 'table' then
     return {'BAD_TYPE', prefix .. 'q:' .. name}
   end
   if q.mode ~= 'counted' then
