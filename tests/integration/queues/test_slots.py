@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import pytest
 
 from tests.cutting_proxy import CuttingProxy, cutting_proxy
-from tests.queue_world import World, eventually, loop, push, settle, spec, take, take_all, until
+from tests.queue_world import World, eventually, loop, polled, push, settle, spec, take, take_all, until, wait_for_end
 from tests.servers import TestServer
 from treadle.errors import TenureLost
 from treadle.queues.redis_tenure import RedisTenure
@@ -28,6 +28,11 @@ def proxy(shared_server: TestServer) -> Iterator[CuttingProxy]:
 def scale(world: World, keys: list[LoopKey], epoch: int) -> None:
     """Give the queue its slots."""
     world.do(lambda admin: admin.scale([(key, epoch) for key in keys], {"q": keys}, 1))
+
+
+def rescale(world: World, keys: list[LoopKey], epoch: int) -> None:
+    """Give the queue other slots, and every loop that may have read it a new epoch."""
+    world.do(lambda admin: admin.scale([(key, epoch) for key in SLOTS], {"q": keys}, 1))
 
 
 def drain(tenures: list[Tenure], queue: str, total: int) -> list[list[int]]:
@@ -161,7 +166,7 @@ def test_from_one_to_three_and_back_under_load_nothing_is_lost_or_doubled(world:
     seen: list[int] = []
     for epoch, keys in enumerate(([SLOTS[0]], SLOTS, [SLOTS[0]], SLOTS, [SLOTS[0]]), start=2):
         push(writer, "q", range((epoch - 2) * 500, (epoch - 1) * 500))
-        world.do(lambda admin, k=keys, e=epoch: admin.scale([(key, e) for key in SLOTS], {"q": k}, 1))
+        rescale(world, keys, epoch)
         for n, key in enumerate(keys):
             tenure = host.open(spec(key, epoch, reads=["q"]))
             # Each takes some, commits some of that, and is left with the rest.
