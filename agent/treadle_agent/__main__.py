@@ -40,9 +40,14 @@ def main(config: Path | None, *, check_config: bool, **flags: Any) -> None:
     if check_config:
         click.echo("the configuration is good")
         return
+    # The forkserver loads while we do, and nothing is ever forked from a process that knows of gRPC.
+    from treadle_agent.supervisor.spawner import Spawner  # noqa: PLC0415
+
+    spawner = Spawner()
+    spawner.launch()
     from treadle_agent.daemon import run  # noqa: PLC0415
 
-    sys.exit(run(settings))
+    sys.exit(run(settings, spawner))
 
 
 def _given(flags: dict[str, Any]) -> dict[str, Any]:

@@ -1,6 +1,6 @@
 """The agent as a whole: its parts put together, its signals, and the order in which it starts and stops.
 
-Start: forkserver (before gRPC makes a channel), shared hosts and catalog, session. Stop, at SIGTERM: refuse new
+Start: forkserver (it loads while this program does), shared hosts and catalog, session. Stop, at SIGTERM: refuse new
 loops, ask the controller to take over what runs and wait for that, drain alone if it does not, report, end the
 session, end the children. A second SIGTERM ends at once.
 """
@@ -30,6 +30,7 @@ from treadle.v1 import dispatcher_service_pb2 as wire
 from treadle_agent import logs
 from treadle_agent.frames import Address
 from treadle_agent.session.machine import Identity, Machine
+from treadle_agent.session.stream import Session, Tls
 from treadle_agent.supervisor.hosts import Template
 from treadle_agent.supervisor.loops import Reporter
 from treadle_agent.supervisor.status import reason
@@ -39,7 +40,7 @@ from treadle_agent.systemd import Notifier
 
 if TYPE_CHECKING:
     from treadle_agent.config import AgentConfig
-    from treadle_agent.session.stream import Session
+    from treadle_agent.supervisor.spawner import Spawner
 
 _log = logging.getLogger("treadle_agent")
 
@@ -47,12 +48,12 @@ TICK_S: Final = 1.0
 REPORT_S: Final = 2.0  # at the end: for the controller to answer the last reports
 
 
-def run(config: AgentConfig) -> int:
-    """Run the agent until it is told to stop; return the exit code."""
+def run(config: AgentConfig, spawner: Spawner) -> int:
+    """Run the agent until it is told to stop; return the exit code. The spawner's forkserver may still be loading."""
     logs.configure(config.log_format, config.log_level)
     try:
         with _hold(config.state_dir), asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-            return runner.run(Agent(config).run())
+            return runner.run(Agent(config, spawner).run())
     except TreadleError as exc:
         _log.error("%s", exc.message, extra={"code": exc.code})
         return 1
@@ -61,7 +62,7 @@ def run(config: AgentConfig) -> int:
 class Agent:
     """One agent process."""
 
-    def __init__(self, config: AgentConfig) -> None:
+    def __init__(self, config: AgentConfig, spawner: Spawner) -> None:
         self._config = config
         self._notifier = Notifier(os.environ)
         self._terminations = 0
@@ -85,6 +86,7 @@ class Agent:
                 nodes=tuple(config.nodes),
                 entry_points=config.entry_points,
             ),
+            spawner,
             Reporter(self._say_status, self._say_event),
         )
 
@@ -103,7 +105,10 @@ class Agent:
         await self._supervisor.start()
         self._identity.node_types = node_types(self._supervisor.catalog)
         self._identity.catalog_errors = [r for why in self._supervisor.catalog.errors if (r := reason(why))]
-        await self._open_session()
+        config = self._config
+        tls = None if config.cacert is None else Tls(config.cacert, config.cert, config.key)
+        self._session = Session(self._machine, self._deliver, tls=tls)
+        self._session.start()
         self._tasks = [
             asyncio.create_task(work, name=name)
             for name, work in (("ticks", self._tick()), ("logs", self._send_logs()), ("watchdog", self._watchdog()))
@@ -116,15 +121,6 @@ class Agent:
         for task in done - {stopping}:
             task.result()
         await self._leave()
-
-    async def _open_session(self) -> None:
-        # gRPC starts threads when it is imported: not before the forkserver and the first children are there.
-        from treadle_agent.session.stream import Session, Tls  # noqa: PLC0415
-
-        config = self._config
-        tls = None if config.cacert is None else Tls(config.cacert, config.cert, config.key)
-        self._session = Session(self._machine, self._deliver, tls=tls)
-        self._session.start()
 
     # Stopping.
 

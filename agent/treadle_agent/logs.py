@@ -43,6 +43,8 @@ def configure(log_format: str, level: str) -> None:
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(level.upper())
+    for chatty in ("asyncio", "grpc", "redis"):
+        logging.getLogger(chatty).setLevel(max(root.level, logging.INFO))
 
 
 def _time(record: logging.LogRecord) -> str:

@@ -13,7 +13,7 @@ from treadle.loop.run import Run
 from treadle.loop.stats import LoopSnapshot, LoopStats
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
     from treadle.clock import Clock
     from treadle.loop.outcome import Outcome
@@ -25,8 +25,8 @@ if TYPE_CHECKING:
 class LoopManager:
     """Runs a plan with its node objects on a tenure, once: `run` in a thread or process, `run_async` as a task.
 
-    `nodes` are by node id (`build_nodes`). The four control methods may be called from any thread, also before
-    the loop runs; `stats` too.
+    `nodes` are by node id (`build_nodes`). `on_open` is called when they are open, right before the first iteration.
+    The four control methods may be called from any thread, also before the loop runs; `stats` too.
     """
 
     def __init__(
@@ -37,12 +37,14 @@ class LoopManager:
         *,
         clock: Clock | None = None,
         revision: str = "",
+        on_open: Callable[[], None] | None = None,
     ) -> None:
         self._plan = plan
         self._nodes = nodes
         self._tenure = tenure
         self._clock = clock or SystemClock()
         self._revision = revision
+        self._on_open = on_open
         self._control = Control(tenure.wake)
         self._stats = LoopStats([step.node for step in plan.steps])
         self.producer = nodes.get(plan.steps[0].node)  # None: a queue feeds the loop
@@ -71,7 +73,7 @@ class LoopManager:
             clock=self._clock,
             revision=self._revision,
         )
-        return await run.live()
+        return await run.live(self._on_open)
 
     def drain(self) -> None:
         """End at an iteration boundary, once everything has committed. Every wait of a node ends at once."""

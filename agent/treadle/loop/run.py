@@ -20,7 +20,7 @@ from treadle.loop.workshop import Workshop
 from treadle.queues.leases import Leases
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
     from treadle.clock import Clock
     from treadle.loop.control import Control
@@ -77,13 +77,15 @@ class Run:
         self.feed: Called | Fed = Fed(self) if self.steps[0].node is None else Called(self)
         self.boundary = Boundary(self)
 
-    async def live(self) -> Outcome:
+    async def live(self, on_open: Callable[[], None] | None = None) -> Outcome:
         """Run until the loop ends, whatever the reason; nodes that were opened are closed."""
         if self.tenure.completed:
             return Outcome("completed")
         opened: list[Step] = []
         try:
             await self._open(opened)
+            if on_open is not None:
+                on_open()
             verdict = await self.feed.iterate()
             if verdict == "completed":
                 verdict = await self._complete()

@@ -84,9 +84,7 @@ class AsyncioHost(PoolHost):
             namespace = await self._of(run.assign.address.namespace, run.assign.redis_id)
             tenure = await namespace.open(run.spec)
             try:
-                manager = run.manage(tenure)
-                run.began(self.channel.send)
-                self.stir()
+                manager = run.manage(tenure, self.began)
                 return ended(run, await manager.run_async())
             finally:
                 await namespace.close(tenure)

@@ -8,7 +8,7 @@ import threading
 from abc import ABC, abstractmethod
 from typing import Final
 
-from treadle_agent.frames import Address, Assign, Attach, Drain, Ended, Pause, Ready, Resume, Stop, ToChild
+from treadle_agent.frames import Address, Assign, Attach, Began, Drain, Ended, Pause, Ready, Resume, Stop, ToChild
 from treadle_agent.page import Page
 from treadle_agent.pools.channel import Channel
 from treadle_agent.pools.lines import LineCollector
@@ -70,8 +70,9 @@ class PoolHost(ABC):
         if lines is not None:
             self.channel.send(lines)
 
-    def stir(self) -> None:
-        """Report figures soon."""
+    def began(self, began: Began) -> None:
+        """Say that a loop begins, and what it has done soon after."""
+        self.channel.send(began)
         self._stirred.set()
 
     def _hear(self, frame: ToChild) -> None:

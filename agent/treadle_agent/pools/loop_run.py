@@ -81,20 +81,23 @@ class LoopRun:
             max_in_flight_bytes=self._plan.max_in_flight_bytes,
         )
 
-    def manage(self, tenure: Tenure) -> LoopManager:
-        """Make the nodes and their LoopManager. Raises what node constructors raise."""
+    def manage(self, tenure: Tenure, say: Callable[[Began], None]) -> LoopManager:
+        """Make the nodes and their LoopManager, which says Began right before its first iteration.
+
+        Raises what node constructors raise.
+        """
         nodes = build_nodes(self._plan, self._classes)
-        manager = LoopManager(self._plan, nodes, tenure, revision=str(self.assign.revision))
+        revision = str(self.assign.revision)
+        manager = LoopManager(self._plan, nodes, tenure, revision=revision, on_open=lambda: self._begin(tenure, say))
         with self._lock:
             self._tenure, self._manager = tenure, manager
             for verb in self._asked:
                 getattr(manager, verb)()
         return manager
 
-    def began(self, say: Callable[[Began], None]) -> None:
-        """Say that the first execution follows."""
+    def _begin(self, tenure: Tenure, say: Callable[[Began], None]) -> None:
         self._mark(page.RUNNING)
-        say(Began(self.number, self._tenure.inc if self._tenure is not None else 0, time.time()))
+        say(Began(self.number, tenure.inc, time.time()))
 
     def over(self) -> None:
         """Free its slot in the shared page."""

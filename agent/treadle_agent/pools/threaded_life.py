@@ -17,9 +17,7 @@ def live(run: LoopRun, queues: ThreadedQueues, host: PoolHost) -> Ended:
         namespace = queues.of(run.assign.address.namespace, run.assign.redis_id)
         tenure = namespace.open(run.spec)
         try:
-            manager = run.manage(tenure)
-            run.began(host.channel.send)
-            host.stir()
+            manager = run.manage(tenure, host.began)
             return ended(run, manager.run())
         finally:
             namespace.close(tenure)

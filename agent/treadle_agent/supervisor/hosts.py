@@ -48,11 +48,14 @@ class Template:
 class Hosts:
     """Starts, replaces, sweeps and stops children. The shared hosts are always there, or about to be."""
 
-    def __init__(self, template: Template, listener: Listener, on_host: Callable[[Child], None]) -> None:
+    def __init__(
+        self, template: Template, spawner: Spawner, listener: Listener, on_host: Callable[[Child], None]
+    ) -> None:
         self._template = template
         self._listener = listener
         self._on_host = on_host  # a shared host is there again: give it its loops
-        self._spawner = Spawner(self._exited, self._lost_forkserver)
+        self._spawner = spawner
+        spawner.on_exit, spawner.on_lost = self._exited, self._lost_forkserver
         self._children: dict[int, Child] = {}
         self._shared: dict[Role, Child] = {}
         self._deaths: dict[Role, tuple[float, ...]] = {}
@@ -63,9 +66,9 @@ class Hosts:
         self._stopping = False
 
     async def start(self) -> None:
-        """Start the forkserver. Raises SpawnFailed. Call it on the main thread."""
+        """Wait until children can be started. Raises SpawnFailed."""
         linux.become_subreaper()
-        await self._spawner.start()
+        await self._spawner.ready()
 
     def start_shared(self) -> None:
         """Start the thread host and the asyncio host, so that a loop finds them warm."""
@@ -177,7 +180,8 @@ class Hosts:
 
     async def _restart_forkserver(self) -> None:
         try:
-            await self._spawner.start()
+            self._spawner.launch()
+            await self._spawner.ready()
         except SpawnFailed as exc:
             _log.error("no forkserver: %s", exc.message)
             await asyncio.sleep(SPAWN_PAUSE_S)

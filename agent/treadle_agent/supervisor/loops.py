@@ -183,6 +183,7 @@ class Loops:
     # Steps.
 
     def _start(self, record: Record, *, paused: bool) -> None:
+        requested = time.time()
         wanted = record.wanted
         pool = wanted.plan.pool if wanted is not None else ""
         child = self.hosts.launch("process") if pool == "process" else self.hosts.shared(pool)  # type: ignore[arg-type]
@@ -190,7 +191,7 @@ class Loops:
             return  # the host's successor asks for its loops
         number = next(self._numbers)
         slot = self._take_slot(child)
-        run = Run(number, wanted.epoch, wanted.generation, paused=paused)
+        run = Run(number, wanted.epoch, wanted.generation, requested=requested, paused=paused)
         reconcile.begin(record, run)
         record.process_id = child.pid
         self._placed[number] = _Placed(record, child, slot)
@@ -271,6 +272,9 @@ class Loops:
             placed.record.outages = 0
             placed.record.why = None
             self.report(placed.record)
+            took_ms = (began - placed.record.run.requested) * 1000
+            message = f"incarnation {incarnation} runs in process {placed.child.pid}, {took_ms:.1f} ms after its start"
+            self._reporter.event(placed.record.address, "loop-started", message)
 
     def _figures(self, run: int, figures: Figures) -> None:
         placed = self._placed.get(run)

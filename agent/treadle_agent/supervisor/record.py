@@ -54,6 +54,7 @@ class Run:
     number: int
     epoch: int
     generation: int
+    requested: float = 0.0  # seconds since the epoch
     incarnation: int = 0
     began: float | None = None  # seconds since the epoch, of its first execution
     draining: bool = False

@@ -25,15 +25,15 @@ _decode = msgspec.msgpack.Decoder(Said).decode
 
 
 class Spawner:
-    """Starts the forkserver, from the main thread and before gRPC makes a channel, and asks it for children.
+    """Starts the forkserver, from the main thread, and asks it for children.
 
     `on_exit(pid, code)` is called for each child that ended; `on_lost()` when the forkserver itself did, and with
     it, by the kernel, all its children.
     """
 
-    def __init__(self, on_exit: Callable[[int, int], None], on_lost: Callable[[], None]) -> None:
-        self._on_exit = on_exit
-        self._on_lost = on_lost
+    def __init__(self) -> None:
+        self.on_exit: Callable[[int, int], None] = _nobody
+        self.on_lost: Callable[[], None] = _nobody
         self._requests = itertools.count(1)
         self._waiting: dict[int, asyncio.Future[int]] = {}
         self._socket: socket.socket | None = None
@@ -41,18 +41,24 @@ class Spawner:
         self._stopping = False
         self.pid = 0
 
-    async def start(self) -> None:
-        """Start the forkserver and wait until it has preloaded. Raises SpawnFailed."""
+    def launch(self) -> None:
+        """Start the forkserver; `ready` waits until it has preloaded."""
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         with theirs:
             command = [sys.executable, "-m", "treadle_agent.pools.forkserver", str(theirs.fileno()), str(os.getpid())]
-            self._process = subprocess.Popen(  # noqa: ASYNC220 - exec of a known program, once
+            self._process = subprocess.Popen(
                 command, pass_fds=[theirs.fileno()], stdin=subprocess.DEVNULL, start_new_session=True
             )
         self.pid = self._process.pid
         ours.setblocking(False)
         self._socket = ours
+
+    async def ready(self) -> None:
+        """Wait until the forkserver has preloaded. Raises SpawnFailed."""
         loop = asyncio.get_running_loop()
+        ours = self._socket
+        if ours is None:
+            raise SpawnFailed("the forkserver is not running")
         try:
             hello = await asyncio.wait_for(loop.sock_recv(ours, _MAX_PACKET), START_TIMEOUT_S)
         except (TimeoutError, OSError) as exc:
@@ -104,7 +110,7 @@ class Spawner:
     def _take(self, said: Said) -> None:
         match said:
             case Exited(pid, code):
-                self._on_exit(pid, code)
+                self.on_exit(pid, code)
             case Forked(request, pid):
                 self._settle(request, pid)
             case Refused(request, message):
@@ -128,7 +134,7 @@ class Spawner:
             self._process.wait()  # killed: at once
             self._process = None
         if not self._stopping:
-            self._on_lost()
+            self.on_lost()
 
     def _hang_up(self) -> None:
         if self._socket is not None:
@@ -136,3 +142,7 @@ class Spawner:
                 asyncio.get_running_loop().remove_reader(self._socket.fileno())
             self._socket.close()
             self._socket = None
+
+
+def _nobody(*_: int) -> None:
+    """Hear of an end when nobody listens yet."""

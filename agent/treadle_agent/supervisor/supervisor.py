@@ -16,6 +16,7 @@ from treadle_agent.supervisor.child import Child, Listener
 from treadle_agent.supervisor.hosts import Hosts, Template
 from treadle_agent.supervisor.loops import Loops, Reporter, order_of_draining
 from treadle_agent.supervisor.redis_probe import RedisProbe
+from treadle_agent.supervisor.spawner import Spawner
 from treadle_agent.supervisor.tell import LogTeller
 
 _log = logging.getLogger(__name__)
@@ -26,10 +27,10 @@ STOPPING = Why("agent-stopping", "the agent is being stopped")
 class Supervisor:
     """Runs what it is told to run. On the main thread and its event loop, without any user code."""
 
-    def __init__(self, template: Template, reporter: Reporter) -> None:
+    def __init__(self, template: Template, spawner: Spawner, reporter: Reporter) -> None:
         self._template = template
         self.loops = Loops(reporter)
-        self.hosts = Hosts(template, Listener(self._hear, self._printed, self._gone), self._host_is_back)
+        self.hosts = Hosts(template, spawner, Listener(self._hear, self._printed, self._gone), self._host_is_back)
         self.loops.hosts = self.hosts
         self.logs = LogTeller(template.agent, self.loops.placed)
         self.probe = RedisProbe(template.redis, self._redis_changed)
@@ -39,7 +40,7 @@ class Supervisor:
         self._leaving = False
 
     async def start(self) -> None:
-        """Start the forkserver and the shared hosts, and find out what node types there are. Raises SpawnFailed."""
+        """Start the shared hosts, and find out what node types there are. Raises SpawnFailed."""
         await self.hosts.start()
         self.hosts.start_shared()
         self.catalog = await self._scan.run(self._template.nodes)

@@ -49,7 +49,7 @@ class Littering(ProducerNode[Params]):
     uses = "test.littering"
 
     def open(self) -> None:
-        print("printed by a node")
+        print("printed by a node")  # noqa: T201 - what is tested
         self.context.logger.warning("logged by a node")
         subprocess.Popen(["sleep", "3600"], start_new_session=True)
         if os.fork() == 0:

@@ -36,7 +36,8 @@ class AgentProcess:
 
     def processes(self) -> set[int]:
         """Return every process that lives and has our mark, the supervisor included."""
-        return {pid for pid in map(int, filter(str.isdigit, os.listdir("/proc"))) if self._is_ours(pid)}
+        found = (int(entry.name) for entry in Path("/proc").iterdir() if entry.name.isdigit())
+        return {pid for pid in found if self._is_ours(pid)}
 
     def _is_ours(self, pid: int) -> bool:
         try:

@@ -14,7 +14,8 @@ import msgspec
 
 from treadle.queues.admin import QueueAdmin
 from treadle.queues.tenure import LoopKey
-from treadle.v1 import dispatcher_service_pb2 as wire, dispatcher_service_pb2_grpc, loop_pb2
+from treadle.v1 import dispatcher_service_pb2 as wire
+from treadle.v1 import dispatcher_service_pb2_grpc, loop_pb2
 from treadle.workflow.plan import Plan
 
 DEADLINE_S = 30.0
@@ -113,7 +114,7 @@ class ScriptedController(dispatcher_service_pb2_grpc.DispatcherServiceServicer):
 
     # The service.
 
-    async def Session(  # type: ignore[override]
+    async def Session(
         self, request_iterator: AsyncIterator[wire.SessionRequest], context: Any
     ) -> AsyncIterator[wire.SessionResponse]:
         outgoing: asyncio.Queue[wire.SessionResponse | None] = asyncio.Queue()

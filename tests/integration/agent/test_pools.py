@@ -3,6 +3,7 @@ from __future__ import annotations
 import os
 import signal
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -11,7 +12,7 @@ from tests.integration.agent.plans import counting, moving
 from tests.integration.agent.process import AgentProcess
 from tests.integration.agent.scripted import ScriptedController
 from treadle.v1 import loop_pb2
-from treadle.workflow.plan import Pool
+from treadle.workflow.plan import Pool, RestartPolicy
 
 Start = Callable[..., AgentProcess]
 NODES = str(Path(__file__).with_name("awkward_nodes.py"))
@@ -94,8 +95,7 @@ def test_a_loop_that_fails_too_often_is_in_error_until_somebody_restarts_it(
     flag.touch()
     queue = queue_name("error")
     plan = counting("e", "thread", queue, uses="test.awkward", flag=str(flag))
-    restart = type(plan.restart)(initial_backoff_s=0.01, max_restarts=3)
-    controller.assign(type(plan)(**{**fields(plan), "restart": restart}))
+    controller.assign(replace(plan, restart=RestartPolicy(initial_backoff_s=0.01, max_restarts=3)))
 
     status = controller.wait_state("e", "ERROR")
     assert "4 times" in status.reason.message
@@ -150,7 +150,3 @@ def test_pausing_restarting_and_a_new_epoch_act_on_a_running_loop(
 
     numbers = [item[0]["n"] for item in controller.peek(queue, 10_000)]
     assert numbers == list(range(len(numbers)))
-
-
-def fields(plan: object) -> dict[str, object]:
-    return {name: getattr(plan, name) for name in plan.__dataclass_fields__}  # type: ignore[attr-defined]
