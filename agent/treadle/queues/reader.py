@@ -157,10 +157,10 @@ class Reader:
 
     @property
     def low(self) -> bool:
-        """Whether it is time to fetch more."""
+        """Whether it is time to fetch more although something is still here."""
         if self.counted:
             # A range claimed ahead is out of reach for the other slots: only who is quick may do that.
-            return not self.entries and (not self.claimed or time.monotonic() - self.claimed_at < QUICK_S)
+            return not self.entries and time.monotonic() - self.claimed_at < QUICK_S
         return self.buffered < LOW_BYTES and len(self.entries) < HIGH_ENTRIES // 2
 
     def committed(self, ranges: list[int]) -> None:

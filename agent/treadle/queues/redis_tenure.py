@@ -80,7 +80,7 @@ class RedisTenure:
         """Take the next batch of a queue if one is here."""
         reader = self.readers[queue]
         batch = reader.poll()
-        if reader.parked and reader.low:
+        if reader.parked and (batch is None or reader.low):
             reader.parked = False
             self._ask(reader)
         return batch
