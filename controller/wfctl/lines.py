@@ -17,10 +17,10 @@ def event_line(event: event_pb2.Event) -> str:
     return clean(f"{rows.clock(event.time)} {event.kind} {event.name} {event.code}: {event.message}{actor}")
 
 
-def log_line(line: event_pb2.LogLine, *, color: bool | None = None) -> str:
-    """Return what a node logged as one line; colour is for the level."""
+def log_line(line: event_pb2.LogLine, *, color: bool | None = None, when: bool = True) -> str:
+    """Return what a node logged as one line, by default with the time; colour is for the level."""
     level = line.level.upper() or "INFO"
-    head = f"{rows.clock(line.time)} {line.workflow}/{line.loop}"
+    head = f"{rows.clock(line.time)} {line.workflow}/{line.loop}" if when else f"{line.workflow}/{line.loop}"
     node = f" {line.node}" if line.node else ""
     word = level if color is False else click.style(level, fg=_COLORS.get(level))
     return f"{clean(head + node)} {word} {clean(line.message, lines=False)}"

@@ -59,4 +59,4 @@ class LogReader:
     def _read(self, workflow: str) -> None:
         request = event_service_pb2.StreamLogsRequest(namespace=self._client.settings.namespace, workflow=workflow)
         for answer in self._client.stream(self._client.events.StreamLogs, request):
-            self._lines.extend(log_line(line, color=False) for line in answer.lines)
+            self._lines.extend(log_line(line, color=False, when=False) for line in answer.lines)
