@@ -45,7 +45,9 @@ class Spawner:
         """Start the forkserver; `ready` waits until it has preloaded."""
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         with theirs:
-            command = [sys.executable, "-m", "treadle_agent.pools.forkserver", str(theirs.fileno()), str(os.getpid())]
+            # -P: a file in the current folder must not hide a module, such as the user's numbers.py that of Python.
+            module = "treadle_agent.pools.forkserver"
+            command = [sys.executable, "-P", "-m", module, str(theirs.fileno()), str(os.getpid())]
             self._process = subprocess.Popen(
                 command, pass_fds=[theirs.fileno()], stdin=subprocess.DEVNULL, start_new_session=True
             )
