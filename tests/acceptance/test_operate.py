@@ -70,7 +70,7 @@ def test_what_runs_is_listed_and_described(ticking: Dev) -> None:
     assert "loop/tick/count" in ticking.wfctl("get", "loops", "-o", "name").out.split()
     assert "tick-numbers" in ticking.wfctl("queue", "ls").out
     assert "dev-1" in ticking.wfctl("agent", "ls").out
-    assert "generate" in ticking.wfctl("get", "nodes", "tick").out
+    wait_until(lambda: "generate" in ticking.wfctl("get", "nodes", "tick").out, "its nodes are reported")
     assert "sql.insert" in ticking.wfctl("node-types", "ls").out
     assert '"limit"' in ticking.wfctl("node-types", "show", "generate").out
     for kind, name in (("workflow", "tick"), ("loop", "tick/count"), ("agent", "dev-1"), ("queue", "tick-numbers")):

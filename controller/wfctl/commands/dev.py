@@ -46,7 +46,7 @@ from wfctl.settings import Settings
 def dev(settings: Settings, /, files: tuple[str, ...], limit: float | None, **options: Any) -> int:
     """Run everything on this machine: a server for the queues, the controller, agents, and the files.
 
-    Shows what happens, ends by itself when all loops have completed, and stops all on Ctrl-C.
+    Shows what happens, ends by itself when all loops of the files have completed, and stops all on Ctrl-C.
     """
     given = documents.read(files)
     from wfctl.dev.cluster import ClusterConfig, nodes_arguments

@@ -66,6 +66,7 @@ class Ending:
     """When to stop by itself: so long after all loops began to run, or when all have ended."""
 
     limit_s: float | None  # None: no limit
+    by_itself: bool = True  # whether there is nothing more to come when all loops have ended
     clock: Callable[[], float] = time.monotonic
     began_at: float | None = None
     waiting_since: float | None = None
@@ -76,7 +77,7 @@ class Ending:
         self.waiting_since = at if self.waiting_since is None else self.waiting_since
         if now.has_begun and self.began_at is None:
             self.began_at = at
-        if now.has_ended:
+        if now.has_ended and self.by_itself:
             return True
         if self.limit_s is None:
             return False
@@ -91,7 +92,8 @@ class Session:
     ) -> None:
         self._settings = settings
         self._documents = documents
-        self._ending = Ending(limit_s)
+        # Without files somebody applies them later, and one that completes is not the end.
+        self._ending = Ending(limit_s, by_itself=bool(documents))
         self._signals = Signals()
         self._cluster = Cluster(config, hurry=lambda: self._signals.ordered)
         self._last = Snapshot()

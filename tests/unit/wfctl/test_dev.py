@@ -33,7 +33,7 @@ class Clock:
 
 def test_the_time_counts_from_when_all_loops_run() -> None:
     clock = Clock()
-    ending = Ending(10.0, clock)
+    ending = Ending(10.0, clock=clock)
 
     assert not ending.is_due(snap(RUNNING, PENDING))
     clock.now += 9
@@ -46,7 +46,7 @@ def test_the_time_counts_from_when_all_loops_run() -> None:
 
 def test_loops_that_never_run_end_a_limited_session_too() -> None:
     clock = Clock()
-    ending = Ending(1.0, clock)
+    ending = Ending(1.0, clock=clock)
 
     assert not ending.is_due(snap(PENDING))
     clock.now += 60
@@ -60,6 +60,10 @@ def test_a_session_ends_when_all_loops_have_ended_and_not_before() -> None:
     assert not ending.is_due(snap(COMPLETED, RUNNING))
     assert ending.is_due(snap(COMPLETED, COMPLETED))
     assert ending.is_due(snap(COMPLETED, ERROR))
+
+
+def test_a_session_without_files_goes_on_for_what_will_be_applied() -> None:
+    assert not Ending(None, by_itself=False).is_due(snap(COMPLETED))
 
 
 def test_a_loop_of_an_older_epoch_does_not_run_yet() -> None:
