@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncIterator
 from typing import Final
 
@@ -16,6 +17,7 @@ from treadle_controller.store import events
 from treadle_controller.store.records import EventRecord
 
 _FIGURES_S: Final = 1.0
+_REST: Final = 4.0  # a watcher takes at most a fifth of the time, however large the workflow
 _GATHER_S: Final = 0.05  # log lines go out together
 _CHUNK: Final = 500
 
@@ -67,8 +69,10 @@ class EventService(pb_grpc.EventServiceServicer):
         image = self._leader.image
         with self._leader.watchers.watch(request.name) as watcher:
             while True:
+                begun = time.perf_counter()
                 workflow = self._api.commands.workflow(request.name)
                 yield pb.WatchWorkflowResponse(workflow=convert.workflow(image, workflow))
+                await asyncio.sleep(_REST * (time.perf_counter() - begun))
                 await watcher.wait(_FIGURES_S)
 
     @streams

@@ -181,9 +181,7 @@ class _Pass:
         if loop.plan.tail_of and not pinned and self._comes(loop.plan.tail_of, replica):
             return Why("tail-waits", f"{loop.plan.tail_of}, whose tail it is, is not placed yet")
         need = scheduler.need_of(loop.plan, self._tails_to_come(loop, replica))
-        held = [self._picture.assignments.get(id_) for id_ in loop.replicas]
-        avoid = {a.agent for a in held if a is not None and a.held}
-        avoid |= {agent for id_, agent in self._placed.items() if id_.loop == loop.name}
+        avoid = {agent for id_ in loop.replicas if (agent := self._agent_of(id_))}
         return scheduler.choose(self._fleet, need, home=assignment.agent, pinned=pinned, avoid=avoid)
 
     def _tails_to_come(self, loop: LoopRecord, replica: int) -> list[Plan]:
@@ -195,10 +193,13 @@ class _Pass:
         """Return the agent that holds the loop that this one is a tail of, or an empty string."""
         if loop.plan.tail_of is None:
             return ""
-        above = ReplicaId(id_.workflow, loop.plan.tail_of, id_.replica)
-        if above in self._placed:
-            return self._placed[above]
-        assignment = self._picture.assignments.get(above)
+        return self._agent_of(ReplicaId(id_.workflow, loop.plan.tail_of, id_.replica))
+
+    def _agent_of(self, id_: ReplicaId) -> str:
+        """Return who holds a replica and keeps it, those just placed included."""
+        if id_ in self._placed:
+            return self._placed[id_]
+        assignment = self._picture.assignments.get(id_)
         return assignment.agent if assignment is not None and assignment.held and not assignment.releasing else ""
 
     def _comes(self, name: str, replica: int) -> bool:

@@ -25,7 +25,7 @@ def make_app(leader: Leader) -> Starlette:
     async def metrics(_: Request) -> Response:
         names = sorted({record.queue.name for record in leader.image.queues.values() if record.mentioned})
         figures = await leader.link.figures(names)
-        text = exposition(leader.image, figures, redis_up=leader.link.up)
+        text = exposition(leader.image, figures, redis_up=leader.link.up, redis_renewals=leader.link.renewals)
         return PlainTextResponse(text, media_type="text/plain; version=0.0.4")
 
     return Starlette(routes=[Route("/healthz", healthz), Route("/readyz", readyz), Route("/metrics", metrics)])

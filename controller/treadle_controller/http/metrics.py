@@ -15,13 +15,19 @@ _Sample = tuple[dict[str, str], float]
 _Metric = tuple[str, str, str, list[_Sample]]
 
 
-def exposition(image: Image, queues: Mapping[str, QueueStats], *, redis_up: bool) -> str:
+def exposition(image: Image, queues: Mapping[str, QueueStats], *, redis_up: bool, redis_renewals: int = 0) -> str:
     """Return all metrics as text."""
     families: list[_Metric] = [
         *_loops(image),
         *_queues(image.namespace, queues),
         *_agents(image),
         ("treadle_redis_up", "gauge", "Whether the controller reaches the queues.", [({}, float(redis_up))]),
+        (
+            "treadle_redis_renewals_total",
+            "counter",
+            "Times that queues were lost or went back.",
+            [({}, redis_renewals)],
+        ),
     ]
     return "".join(_family(*family) for family in families)
 
@@ -77,7 +83,13 @@ def _queues(namespace: str, queues: Mapping[str, QueueStats]) -> list[_Metric]:
         values = (float(getattr(stats, field)) for stats in queues.values())
         return list(zip(labels, values, strict=True))
 
+    ages: list[_Sample] = [
+        ({"namespace": namespace, "queue": name}, stats.oldest_age_s or 0.0)
+        for name, stats in queues.items()
+        if stats.oldest_age_s is not None or stats.depth == 0
+    ]
     return [
+        ("treadle_queue_oldest_message_age_seconds", "gauge", "Age of the oldest message, at least.", ages),
         ("treadle_queue_depth", "gauge", "Messages in the queue, claimed ones included.", each("depth")),
         ("treadle_queue_bytes", "gauge", "Bytes of these messages.", each("bytes")),
         ("treadle_queue_claimed", "gauge", "Messages claimed and not committed.", each("claimed")),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterable
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from google.protobuf import duration_pb2
 
@@ -21,6 +21,9 @@ from treadle_controller.store.records import AgentRecord
 
 if TYPE_CHECKING:
     from treadle_controller.leader.leader import Leader
+
+_UNTOLD: Final = (State.ASSIGNED, State.STARTING, State.DRAINING)  # passing states are no events
+_DECISIVE: Final = (State.STOPPED, State.COMPLETED, State.ERROR, State.PAUSED)  # the reconciler may have to act
 
 
 class Roster:
@@ -213,13 +216,16 @@ class Roster:
         return pb.STATUS_ANSWER_ACCEPTED
 
     def _changed(self, workflow: WorkflowImage, id_: ReplicaId, old: Observed | None, new: Observed) -> None:
-        if old is None or old.state is not new.state:
+        if (old is None or old.state is not new.state) and new.state not in _UNTOLD:
             because = f": {new.why.message}" if new.why is not None else ""
             code = f"loop-{new.state.name.lower()}"
             actor = f"agent {workflow.assignments[id_].agent}"
             message = f"{new.state.name.lower()}{because}"
             self._leader.journal.add("loop", str(id_), code, message, workflow=workflow.name, actor=actor)
-        self._leader.touch(workflow.name)
+        if new.state in _DECISIVE or workflow.waits:
+            self._leader.touch(workflow.name)
+        else:
+            self._leader.watchers.state_changed(workflow.name)
 
     # Sending.
 
