@@ -250,6 +250,8 @@ class Machine:
     def _connect(self, now: float) -> list[Output]:
         self.phase = Phase.GREETING
         self._greeting_until = now + GREETING_TIMEOUT_S
+        # Everything is told again: Hello is the state of all loops, reports carry what must be answered.
+        self._changed.clear()
         address = self._addresses[self._turn % len(self._addresses)]
         return [Open(address), Send(wire.SessionRequest(hello=self._hello()))]
 
@@ -273,8 +275,6 @@ class Machine:
         self.interval_s = welcome.heartbeat_interval.ToTimedelta().total_seconds() or DEFAULT_INTERVAL_S
         self.contact_at = now
         self._beat_at = now
-        # Everything is told again: Hello was the state of all loops, reports carry what must be answered.
-        self._changed.clear()
         for name in self._last_words:
             self._urgent[name] = None
         return [Deliver(welcome), *self._farewells(), *self.flush(now), *self._beat(now)]
