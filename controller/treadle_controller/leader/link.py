@@ -37,6 +37,7 @@ class QueueLink:
         self.up = False
         self.problem = "Redis has not been reached yet"
         self.report: ServerReport | None = None
+        self.renewals = 0  # how often Redis came back with less than it had
         self.on_up: Callable[[str], None] = _ignore
         self.on_down: Callable[[str], None] = _ignore
         self._beat = 0
@@ -112,6 +113,7 @@ class QueueLink:
         redis_id = await self.admin.namespace_id()
         beat, _ = await self.admin.beat(self.term)
         renewed = self._judge(redis_id, beat)
+        self.renewals += bool(renewed)
         self.redis_id, self._beat, self.up, self.problem = redis_id, beat, True, ""
         self.on_up(renewed)
 
