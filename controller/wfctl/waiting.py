@@ -45,6 +45,20 @@ def is_paused(loop: loop_pb2.Loop) -> bool:
     return loop.state in _PAUSED
 
 
+def is_reborn(before: workflow_pb2.Workflow) -> Goal:
+    """Return a goal: a loop is healthy, and in another life than it was before."""
+    lives = {loop.name: _life(loop) for loop in before.loops}
+    return lambda loop: is_healthy(loop) and _life(loop) != lives.get(loop.name)
+
+
+def _life(loop: loop_pb2.Loop) -> list[tuple[int, int]]:
+    return [(item.epoch, item.status.incarnation) for item in loop.instances]
+
+
+# What may be reached in ERROR too.
+_RESTS: Final = (is_at_rest, is_paused)
+
+
 def until(
     client: Client, workflow: str, goal: Goal, *, loop: str = "", timeout_s: float, revision: int = 0
 ) -> workflow_pb2.Workflow:
@@ -57,7 +71,7 @@ def until(
         chosen = _chosen(seen.loops, loop)
         if seen.revision >= revision and all(goal(item) for item in chosen):
             return seen
-        failed = [item for item in chosen if item.state == _S.LOOP_STATE_ERROR and goal is is_healthy]
+        failed = [item for item in chosen if item.state == _S.LOOP_STATE_ERROR and goal not in _RESTS]
         if seen.revision >= revision and failed and all(goal(i) or i in failed for i in chosen):
             raise Unhealthy(_sentence(failed[0]))
     if seen is None:

@@ -12,6 +12,7 @@ from wfctl.cli import DURATION, Verb, target, with_settings
 from wfctl.settings import Settings
 
 if TYPE_CHECKING:
+    from wfctl.client import Client
     from wfctl.waiting import Goal
 
 
@@ -70,14 +71,20 @@ def resume(settings: Settings, what: str, *, detach: bool, wait_timeout: float) 
 @with_settings
 def restart(settings: Settings, what: str, *, fresh: bool, detach: bool, wait_timeout: float) -> None:
     """Restart a workflow or loop; it goes on from its state unless --fresh is given."""
-    from wfctl.waiting import is_healthy
+    from treadle.v1 import workflow_service_pb2
+    from wfctl.client import Client
+    from wfctl.waiting import is_reborn
 
-    _control(settings, "Restart", what, is_healthy, None if detach else wait_timeout, fresh=fresh)
+    workflow, _ = target(what)
+    request = workflow_service_pb2.GetWorkflowRequest(namespace=settings.namespace, name=workflow)
+    with Client(settings) as client:
+        before = client.call(client.workflows.GetWorkflow, request).workflow
+    _control(settings, "Restart", what, is_reborn(before), None if detach else wait_timeout, fresh=fresh)
 
 
 def _control(settings: Settings, verb: str, what: str, goal: Goal, timeout_s: float | None, **more: Any) -> None:
     from treadle.v1 import loop_service_pb2
-    from wfctl import rows, waiting
+    from wfctl import rows
     from wfctl.client import Client
 
     workflow, loop = target(what)
@@ -86,10 +93,15 @@ def _control(settings: Settings, verb: str, what: str, goal: Goal, timeout_s: fl
     with Client(settings) as client:
         answer = client.call(getattr(client.loops, f"{verb}Loops"), request)
         if timeout_s is not None:
-            waiting.until(client, workflow, goal, loop=loop, timeout_s=timeout_s)
-            listing = loop_service_pb2.ListLoopsRequest(namespace=settings.namespace, workflow=workflow)
-            listed = client.call_all(client.loops.ListLoops, listing)
-            touched = {item.name for item in answer.loops}
-            del answer.loops[:]
-            answer.loops.extend(item for item in listed.loops if item.name in touched)
+            _await(client, workflow, loop, goal, timeout_s, answer)
     output.show(answer, rows.loops(answer.loops), settings)
+
+
+def _await(client: Client, workflow: str, loop: str, goal: Goal, timeout_s: float, answer: Any) -> None:
+    """Wait for the goal, and let the answer show the loops as they are then."""
+    from wfctl import waiting
+
+    seen = waiting.until(client, workflow, goal, loop=loop, timeout_s=timeout_s)
+    touched = {item.name for item in answer.loops}
+    del answer.loops[:]
+    answer.loops.extend(item for item in seen.loops if item.name in touched)
