@@ -15,8 +15,6 @@ from tests.integration.controller.world import Client, ControllerProcess, docume
 from treadle.v1 import loop_pb2, workflow_pb2
 from treadle.v1 import workflow_service_pb2 as pb
 
-pytestmark = pytest.mark.anyio
-
 RUNNING = loop_pb2.LOOP_STATE_RUNNING
 TWO = document("orders", loop("fetch", pushes="raw"), reader("price", "raw", pool="asyncio"))
 

@@ -12,7 +12,7 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 from grpc import aio
 
@@ -103,7 +103,7 @@ class Client:
         self.node_types: Any = node_type_service_pb2_grpc.NodeTypeServiceStub(self._channel)
         self.events: Any = event_service_pb2_grpc.EventServiceStub(self._channel)
 
-    async def __aenter__(self) -> Client:
+    async def __aenter__(self) -> Self:
         return self
 
     async def __aexit__(self, *_: object) -> None:
