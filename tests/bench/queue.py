@@ -112,10 +112,12 @@ def latency(url: str, count: int, rate: float) -> list[float]:
 
 def one_by_one(url: str, seconds: float) -> float:
     """Return messages per second of redis-py, one at a time."""
-    began, reports = together([
-        (queue_peers.push_one_by_one, (url, seconds)),
-        (queue_peers.pop_one_by_one, (url,)),
-    ])
+    began, reports = together(
+        [
+            (queue_peers.push_one_by_one, (url, seconds)),
+            (queue_peers.pop_one_by_one, (url,)),
+        ]
+    )
     return float(reports[1]["count"] / (reports[1]["done"] - began))
 
 

@@ -112,12 +112,14 @@ def run_loop(url: str, namespace: str, loop_plan: Plan, pipe: Connection) -> Non
     before = time.process_time()
     outcome = manager.run()
     node = nodes["node"]
-    pipe.send({
-        "outcome": outcome.kind,
-        "error": outcome.error,
-        "cpu_s": time.process_time() - before,
-        "done": time.monotonic(),
-        "committed": tenure.committed,
-        "delays": getattr(node, "delays", []),
-    })
+    pipe.send(
+        {
+            "outcome": outcome.kind,
+            "error": outcome.error,
+            "cpu_s": time.process_time() - before,
+            "done": time.monotonic(),
+            "committed": tenure.committed,
+            "delays": getattr(node, "delays", []),
+        }
+    )
     host.stop()

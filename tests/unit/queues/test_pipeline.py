@@ -1,0 +1,299 @@
+"""The commit pipeline against a model of the server, with answers lost, copies late, rooms full and memory gone."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable
+from typing import Any
+
+import hiredis
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from treadle.queues.group import Iteration, Writer
+from treadle.queues.pipeline import MAX_BYTES, MAX_ITERATIONS, Commit, Pipeline
+
+WRITER = Writer("{n}:", "flow/a/0", "host", ("q",))
+OOM = hiredis.ReplyError("OOM command not allowed when used memory > 'maxmemory'.")
+
+
+def iteration(*items: bytes, reads: tuple[tuple[str, int, int], ...] = (), completes: bool = False) -> Iteration:
+    """Return one iteration that pushes to q."""
+    return reads, tuple(("q", i) for i in items), None, (), completes, sum(map(len, items))
+
+
+def pipeline(seq: int = 0) -> Pipeline:
+    """Return a pipeline of epoch 3, inc 1."""
+    return Pipeline(WRITER, (3, 1, seq), "r", lambda queue, first, last: last - first + 1)
+
+
+def parse(payload: bytes) -> list[bytes]:
+    """Return the arguments of a packed command."""
+    reader = hiredis.Reader()
+    reader.feed(payload)
+    args: list[bytes] = reader.gets()
+    return args
+
+
+class ModelServer:
+    """What the commit function does to one bounded queue, in a few lines."""
+
+    def __init__(self, limit: int) -> None:
+        self.limit = limit
+        self.items: list[bytes] = []
+        self.taken = 0
+        self.inc, self.seq, self.nonce = 1, 0, b""
+        self.overshot = 0
+
+    def commit(self, payload: bytes) -> list[Any]:
+        """Do what a copy of a commit asks for, whenever it arrives."""
+        args = parse(payload)
+        inc, seq, nonce = int(args[7]), int(args[8]), args[9]
+        if inc != self.inc:
+            return [b"FENCED", 3, self.inc]
+        if seq == self.seq:
+            return [b"DUPLICATE", seq] if nonce == self.nonce else [b"CONFLICT", seq]
+        if seq != self.seq + 1:
+            return [b"GAP", self.seq]
+        pushed, last = self._pushed(args)
+        room = max(0, self.limit - (len(self.items) - self.taken))
+        if pushed and len(pushed) - last >= room:
+            return [b"FULL", b"q", room, -1]
+        self.seq, self.nonce = seq, nonce
+        self.items += pushed
+        left = self.limit - (len(self.items) - self.taken)
+        self.overshot = max(self.overshot, -left)
+        return [b"OK", seq, [b"q", max(0, left), -1]]
+
+    def incarnate(self) -> tuple[int, int, bytes]:
+        """Fence every copy under way."""
+        self.inc += 1
+        return self.inc, self.seq, self.nonce
+
+    @staticmethod
+    def _pushed(args: list[bytes]) -> tuple[list[bytes], int]:
+        assert args[13:15] == [b"0", b"0"], "these iterations read nothing and keep no state"
+        if args[15] == b"0":
+            return [], 0
+        last, entries = int(args[19]), int(args[21])
+        import msgspec
+
+        pushed: list[bytes] = []
+        for e in range(entries):
+            array = msgspec.msgpack.decode(args[23 + 2 * e])
+            assert len(array) == int(args[22 + 2 * e])
+            pushed += [msgspec.msgpack.encode(one) for one in array]
+        return pushed, last
+
+
+class Play:
+    """A pipeline, a server, and an unkind network between them."""
+
+    def __init__(self, seed: int, sizes: list[int], limit: int) -> None:
+        self.random = random.Random(seed)
+        self.pipe = pipeline()
+        self.server = ModelServer(limit)
+        self.now = 0.0
+        self.under_way: list[bytes] = []  # copies that may still arrive
+        self.flying: Commit | None = None
+        import msgspec
+
+        numbers = iter(range(10_000))
+        self.sent = [[msgspec.msgpack.encode(next(numbers)) for _ in range(size)] for size in sizes]
+        for items in self.sent:
+            self.pipe.waiting.append(iteration(*items))
+
+    def step(self) -> None:
+        """Let one thing happen."""
+        self.now += 0.05
+        commit = self.pipe.due(self.now)
+        if commit is not None:
+            self.flying = commit
+            self.under_way.append(commit.payload)
+        events: list[Callable[[], None]] = [self._drain, self._late_copy, self._answer, self._answer, self._lose]
+        self.random.choice(events)()
+        if self.pipe.want_inc:
+            self.pipe.refenced(*self.server.incarnate(), self.now)
+
+    def finish(self) -> None:
+        """Let all go well from now on."""
+        for _ in range(2000):
+            if self.pipe.idle and not self.pipe.want_inc:
+                return
+            self.now += 1.0
+            commit = self.pipe.due(self.now)
+            self.flying = commit or self.flying
+            self._drain()
+            if self.flying is not None and self.flying.on_wire:
+                self.pipe.answered(self.server.commit(self.flying.payload), self.now)
+            if self.pipe.want_inc:
+                self.pipe.refenced(*self.server.incarnate(), self.now)
+        pytest.fail("the pipeline never came to rest")
+
+    def _drain(self) -> None:
+        self.server.taken = len(self.server.items)
+        self.pipe.room("q")
+
+    def _late_copy(self) -> None:
+        if self.under_way:
+            self.server.commit(self.random.choice(self.under_way))
+
+    def _answer(self) -> None:
+        if self.flying is not None and self.flying.on_wire:
+            oom = self.random.random() < 0.2
+            self.pipe.answered(OOM if oom else self.server.commit(self.flying.payload), self.now)
+
+    def _lose(self) -> None:
+        if self.flying is not None and self.flying.on_wire and self.random.random() < 0.5:
+            self.server.commit(self.flying.payload)
+        self.pipe.disconnected()
+
+
+@given(
+    seed=st.integers(0, 2**32),
+    sizes=st.lists(st.integers(1, 4), min_size=1, max_size=30),
+    limit=st.integers(1, 12),
+    steps=st.integers(0, 120),
+)
+def test_every_message_is_committed_once_and_in_order(seed: int, sizes: list[int], limit: int, steps: int) -> None:
+    play = Play(seed, sizes, limit)
+    for _ in range(steps):
+        play.step()
+        assert play.pipe.lost is None
+    play.finish()
+
+    assert play.pipe.lost is None
+    assert play.server.items == [i for items in play.sent for i in items]
+    assert play.server.overshot < max(sizes)
+
+
+def test_with_nothing_in_flight_a_commit_goes_at_once_and_what_comes_meanwhile_is_gathered() -> None:
+    pipe = pipeline()
+    pipe.waiting.append(iteration(b"\x01"))
+    first = pipe.due(0.0)
+    assert first is not None
+    assert len(first.iterations) == 1
+    for _ in range(5):
+        pipe.waiting.append(iteration(b"\x01"))
+    assert pipe.due(0.0) is None
+
+    assert pipe.answered([b"OK", 1], 0.0) is first
+
+    second = pipe.due(0.0)
+    assert second is not None
+    assert len(second.iterations) == 5
+
+
+def test_a_group_is_limited_in_iterations_and_bytes_but_one_iteration_always_goes() -> None:
+    pipe = pipeline()
+    for _ in range(MAX_ITERATIONS + 1):
+        pipe.waiting.append(iteration(b"\x01"))
+    commit = pipe.due(0.0)
+    assert commit is not None
+    assert len(commit.iterations) == MAX_ITERATIONS
+
+    big = pipeline()
+    for _ in range(2):
+        big.waiting.append(iteration(b"x" * (MAX_BYTES + 1)))
+    commit = big.due(0.0)
+    assert commit is not None
+    assert len(commit.iterations) == 1
+
+
+def test_after_an_unknown_outcome_the_identical_bytes_are_sent_again() -> None:
+    pipe = pipeline()
+    pipe.waiting.append(iteration(b"\x01"))
+    first = pipe.due(0.0)
+    assert first is not None
+    before = first.payload
+    pipe.waiting.append(iteration(b"\x02"))
+
+    pipe.disconnected()
+
+    again = pipe.due(0.0)
+    assert again is first
+    assert again.payload == before
+    assert pipe.answered([b"DUPLICATE", 1], 0.0) is first
+
+
+def test_a_refusal_of_bytes_sent_twice_needs_a_new_incarnation_first() -> None:
+    pipe = pipeline()
+    pipe.waiting.append(iteration(b"\x01"))
+    pipe.due(0.0)
+    pipe.disconnected()
+    pipe.due(0.0)
+
+    pipe.answered([b"FULL", b"q", 0, -1], 0.0)
+    assert pipe.want_inc
+    assert pipe.due(9.0) is None
+
+    pipe.refenced(2, 0, b"", 9.0)
+    commit = pipe.due(9.0)
+    assert commit is not None
+    assert parse(commit.payload)[7:9] == [b"2", b"1"]
+
+
+def test_out_of_memory_backs_off_from_100_ms_to_a_second_and_keeps_the_bytes() -> None:
+    pipe = pipeline()
+    pipe.waiting.append(iteration(b"\x01"))
+    now, pauses = 0.0, []
+    commit = pipe.due(now)
+    for _ in range(6):
+        pipe.answered(OOM, now)
+        pauses.append(round(pipe.not_before - now, 3))
+        now = pipe.not_before
+        assert pipe.due(now) is commit
+    assert pauses == [0.1, 0.2, 0.4, 0.8, 1.0, 1.0]
+
+
+@pytest.mark.parametrize(
+    ("code", "reason"),
+    [
+        (b"FENCED", "fenced"),
+        (b"CONFLICT", "conflict"),
+        (b"GAP", "gap"),
+        (b"SHIFTED", "shifted"),
+        (b"BAD_TYPE", "bad-type"),
+        (b"DLQ_FULL", "dlq-full"),
+        (b"WHAT", "conflict"),
+    ],
+)
+def test_an_answer_that_ends_the_tenure_says_why(code: bytes, reason: str) -> None:
+    pipe = pipeline()
+    pipe.waiting.append(iteration(b"\x01"))
+    pipe.due(0.0)
+    pipe.answered([code, b"x", 1], 0.0)
+    assert pipe.lost is not None
+    assert pipe.lost.reason == reason
+    assert pipe.due(1.0) is None
+
+
+def test_an_error_that_waiting_cannot_cure_ends_the_tenure() -> None:
+    pipe = pipeline()
+    pipe.waiting.append(iteration(b"\x01"))
+    pipe.due(0.0)
+    pipe.answered(hiredis.ReplyError("NOPERM no permission"), 0.0)
+    assert pipe.lost is not None
+    assert pipe.lost.reason == "refused"
+
+
+def test_the_commit_that_completes_a_loop_is_no_iteration_and_names_the_queues_it_closes() -> None:
+    pipe = pipeline()
+    pipe.waiting.append(iteration(b"\x01"))
+    pipe.waiting.append(iteration(completes=True))
+    commit = pipe.due(0.0)
+    assert commit is not None
+    args = parse(commit.payload)
+    assert (commit.counted, args[10], args[11]) == (1, b"1", b"1")
+    assert args[-2:] == [b"1", b"q"]
+
+
+def test_reads_that_follow_one_another_are_one_range_and_pushing_nothing_may_exceed_memory() -> None:
+    pipe = pipeline()
+    for n in (5, 6, 7):
+        pipe.waiting.append(iteration(reads=(("in", n, n),)))
+    commit = pipe.due(0.0)
+    assert commit is not None
+    assert commit.ranges == {"in": [5, 7]}
+    assert parse(commit.payload)[1] == b"treadle_acknowledge"
