@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import sys
+from pathlib import Path
 
 from treadle_agent.page import Page
 from treadle_agent.pools import asyncio_host, catalog_child, loop_process, thread_host
@@ -16,21 +18,27 @@ def run(setup: Setup, channel_fd: int, page_fd: int, output_fd: int) -> int:
     """Become the child that was asked for; return its exit code."""
     os.setsid()  # also a new process group: a signal to it reaches what user code starts
     os.environ[MARKER] = setup.marker
+    Path("/proc/self/comm").write_text(f"treadle:{setup.role}")  # what `ps` and `top` show
     _redirect(output_fd)
     for fd in (channel_fd, page_fd):
         os.set_inheritable(fd, False)
     logging.getLogger().setLevel(setup.log_level.upper())
     channel = Channel(channel_fd)
     page = Page(page_fd)
-    match setup.role:
-        case "catalog":
-            return catalog_child.run(setup, channel, pid=os.getpid())
-        case "thread":
-            return thread_host.run(setup, channel, page)
-        case "asyncio":
-            return asyncio_host.run(setup, channel, page)
-        case "process":
-            return loop_process.run(setup, channel, page)
+    try:
+        match setup.role:
+            case "catalog":
+                return catalog_child.run(setup, channel, pid=os.getpid())
+            case "thread":
+                return thread_host.run(setup, channel, page)
+            case "asyncio":
+                return asyncio_host.run(setup, channel, page)
+            case "process":
+                return loop_process.run(setup, channel, page)
+    finally:
+        for stream in (sys.stdout, sys.stderr):
+            with contextlib.suppress(OSError, ValueError):  # user code may have closed it
+                stream.flush()
 
 
 def _redirect(output_fd: int) -> None:

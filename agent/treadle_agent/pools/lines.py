@@ -49,6 +49,13 @@ class LineCollector(logging.Handler):
 
     def _text(self, record: logging.LogRecord) -> str:
         try:
-            return self.format(record)[:MAX_LENGTH]
+            return text_of(self.format(record), MAX_LENGTH)
         except Exception as exc:  # noqa: BLE001 - arguments that don't fit a format raise what they like
-            return f"{record.msg!r} can't be formatted: {exc!r}"[:MAX_LENGTH]
+            return text_of(f"{record.msg!r} can't be formatted: {exc!r}", MAX_LENGTH)
+
+
+def text_of(text: str, limit: int, *, end: bool = False) -> str:
+    """Return the beginning of a text, or its end, in a form that travels: lone surrogates do not."""
+    if len(text) > limit:
+        text = "..." + text[-limit:] if end else text[:limit] + "..."
+    return text.encode("utf-8", "replace").decode()

@@ -20,6 +20,7 @@ from treadle_agent import page
 from treadle_agent.frames import Assign, Began, Ended, Figures, NodeFigures, QueueUse, Why
 from treadle_agent.page import Page
 from treadle_agent.pools.classes import classes
+from treadle_agent.pools.lines import text_of
 
 Verb = Literal["drain", "stop", "pause", "resume"]
 
@@ -146,12 +147,19 @@ def ended_by(run: LoopRun, exc: BaseException) -> Ended:
         case TreadleError():
             return Ended(run.number, "failed", Why(exc.code, exc.message, node=str(exc.details.get("node", ""))))
         case _:
-            return Ended(run.number, "failed", _why(loop_error(exc)))
+            return Ended(run.number, "failed", _why(_described(exc)))
 
 
-def _why(error: LoopError) -> Why:
+def _why(error: LoopError, *, traceback: int = 16 * 1024) -> Why:
     message = error.message if error.code != "exception" else f"{error.type}: {error.message}"
-    return Why(error.code, message, error.node or "", error.traceback)
+    return Why(error.code, text_of(message, 2_000), error.node or "", text_of(error.traceback, traceback, end=True))
+
+
+def _described(exc: BaseException) -> LoopError:
+    try:
+        return loop_error(exc)
+    except Exception as second:  # noqa: BLE001 - user code's exceptions may not even have a text
+        return LoopError("exception", type(exc).__name__, f"it can't be shown: {type(second).__name__}")
 
 
 def _limits(use: QueueUse | None) -> QueueLimits:
@@ -169,7 +177,7 @@ def _node(stats: NodeSnapshot, uses: str) -> NodeFigures:
         executions=stats.executions,
         failures=stats.failures,
         duration_log2_ns=_log2(stats.durations),
-        last_error=None if stats.last_error is None else _why(stats.last_error),
+        last_error=None if stats.last_error is None else _why(stats.last_error, traceback=2_000),
     )
 
 

@@ -181,6 +181,9 @@ class _Connection:
             reason = f"can't read the TLS files: {exc}"
         except asyncio.CancelledError:
             return  # closed from here, which is the only one to cancel this task
+        except Exception:  # noqa: BLE001 - whatever it was, it ends this session and no other
+            _log.exception("a message of %s could not be handled", self.address)
+            reason = "a message could not be handled"
         self._on_broken(self, reason)
 
     async def _speak(self) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import os
 import signal
@@ -17,6 +18,7 @@ from treadle_agent.supervisor.output import Output
 from treadle_agent.supervisor.spawner import Spawner
 from treadle_agent.supervisor.wire import Wire
 
+CLOSED_S: Final = 0.5  # a child that closed its channel has this long to be dead
 PAGE_SLOTS: Final = {"catalog": 1, "process": 1, "thread": 1 << 12, "asyncio": 1 << 15}
 
 
@@ -45,7 +47,7 @@ class Child:
         self.ended = False
         self.broken = ""
         self._listener = listener
-        self._wire = Wire(ours, lambda frame: listener.on_frame(self, frame), self._break)
+        self._wire = Wire(ours, lambda frame: listener.on_frame(self, frame), self._closed, self._break)
         self._output = Output(read_end, lambda line: listener.on_line(self, line))
 
     @property
@@ -84,10 +86,18 @@ class Child:
         self.ended = True
         self._wire.read()
         self._wire.close()
-        self._output.read()
+        self._output.drain()
         self._output.close()
         self._listener.on_exit(self, code)
         self.page.close()
+
+    def _closed(self) -> None:
+        # Usually it is dead, and its end is told in a moment; if not, it closed what was not its to close.
+        asyncio.get_running_loop().call_later(CLOSED_S, self._still_there)
+
+    def _still_there(self) -> None:
+        if not self.ended:
+            self._break("it closed its channel")
 
     def _break(self, reason: str) -> None:
         # Never resynchronised: whatever it meant to say, its successor says it better.

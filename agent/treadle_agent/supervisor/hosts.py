@@ -60,7 +60,10 @@ class Hosts:
         self._shared: dict[Role, Child] = {}
         self._deaths: dict[Role, tuple[float, ...]] = {}
         self._greeting: list[ToChild] = []
-        self._early: dict[int, int] = {}  # ends that were told before their beginning
+        self._pending = 0  # children that are being started
+        self._early: dict[int, int] = {}  # ends of such, told before their beginning
+        self._to_sweep: set[str] = set()
+        self._sweeping = False
         self._tasks: set[asyncio.Task[None]] = set()
         self._numbers = itertools.count(1)
         self._stopping = False
@@ -122,6 +125,7 @@ class Hosts:
     # Beginnings.
 
     async def _bring_up(self, child: Child) -> None:
+        self._pending += 1
         try:
             await child.start(self._spawner)
         except SpawnFailed as exc:
@@ -129,9 +133,13 @@ class Hosts:
             await asyncio.sleep(0 if self._stopping else SPAWN_PAUSE_S)
             self._end(child, -signal.SIGKILL)
             return
+        finally:
+            self._pending -= 1
         self._children[child.pid] = child
         if child.pid in self._early:
             self._exited(child.pid, self._early.pop(child.pid))
+        if not self._pending:
+            self._early.clear()  # of children that nobody waits for any more; their pids come again
 
     def _launch_shared(self, role: Role) -> None:
         if self._stopping or role in self._shared:
@@ -161,7 +169,7 @@ class Hosts:
             del self._shared[child.role]
         child.end(code)
         if not self._stopping:
-            self._spawn(asyncio.to_thread(self._sweep, child.marker), f"sweep {child.marker}")
+            self._sweep_soon(child.marker)
             if is_host:
                 self._replace(child, code)
 
@@ -193,17 +201,27 @@ class Hosts:
 
     # Sweeping.
 
-    def _sweep(self, marker: str) -> None:
-        killed = sweeper.kill_descendants(marker, supervisor=os.getpid(), spare=self._ours())
-        if killed:
-            _log.warning("killed what a dead child had left behind", extra={"child": marker, "pids": killed})
+    def _sweep_soon(self, marker: str) -> None:
+        self._to_sweep.add(marker)
+        if not self._sweeping:
+            self._sweeping = True
+            self._spawn(self._sweep(), "sweep")
+
+    async def _sweep(self) -> None:
+        """Look through all processes, once for all children that ended meanwhile."""
+        try:
+            while self._to_sweep:
+                markers, self._to_sweep = frozenset(self._to_sweep), set()
+                ours = {self._spawner.pid, *self._children}
+                killed = await asyncio.to_thread(sweeper.kill_descendants, markers, supervisor=os.getpid(), spare=ours)
+                if killed:
+                    _log.warning("killed what dead children had left behind", extra={"pids": killed})
+        finally:
+            self._sweeping = False
 
     def _sweep_all(self) -> None:
-        sweeper.kill_descendants("", supervisor=os.getpid(), spare=())
+        sweeper.kill_descendants((), supervisor=os.getpid(), spare=())
         sweeper.reap(())
-
-    def _ours(self) -> set[int]:
-        return {self._spawner.pid, *self._children}
 
     def _spawn(self, work: Coroutine[Any, Any, None], name: str) -> None:
         task = asyncio.get_running_loop().create_task(work, name=name)

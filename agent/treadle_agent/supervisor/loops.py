@@ -142,6 +142,12 @@ class Loops:
         for record in list(self._records.values()):
             self.look(record)
 
+    def look_at_touchy(self) -> None:
+        """Reconcile the loops that must not run while the controller is silent."""
+        for record in list(self._records.values()):
+            if record.wanted is not None and record.wanted.plan.on_lost_contact_s is not None:
+                self.look(record)
+
     def look_at_pool(self, pool: str) -> None:
         """Reconcile the loops of a pool: its host is there again."""
         for record in list(self._records.values()):
@@ -349,8 +355,9 @@ def _end_of(run: Run, child: Child, code: int) -> Ended:
     that somebody killed tells nothing: nobody is charged.
     """
     what = f"signal {-code}" if code < 0 else f"exit code {code}"
-    why = Why("host-died", f"its {child.role} process ({child.pid}) ended with {what}")
-    if child.role == "process" and not from_outside(code):
+    how = f"was killed: {child.broken}" if child.broken else f"ended with {what}"
+    why = Why("host-died", f"its {child.role} process ({child.pid}) {how}")
+    if child.role == "process" and (child.broken or not from_outside(code)):
         return Ended(run.number, "failed", Why("process-died", why.message))
     return Ended(run.number, "host-died", why)
 

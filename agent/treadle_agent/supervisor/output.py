@@ -21,22 +21,29 @@ class Output:
         self._loop = asyncio.get_running_loop()
         self._loop.add_reader(fd, self.read)
 
-    def read(self) -> None:
-        """Take what is here; a flood leaves the other children their turn."""
+    def drain(self) -> None:
+        """Take what a dead child had printed, as far as the pipe holds it."""
+        for _ in range(32):
+            if not self.read():
+                return
+
+    def read(self) -> bool:
+        """Take what is here, and say whether there was anything; a flood leaves the other children their turn."""
         if self._fd is None:
-            return
+            return False
         try:
             data = os.read(self._fd, 64 * 1024)
         except BlockingIOError:
-            return
+            return False
         if not data:
             self.close()
-            return
+            return False
         *lines, self._rest = (self._rest + data).split(b"\n")
         if len(self._rest) > MAX_LINE:
             lines, self._rest = [*lines, self._rest], b""
         for line in lines:
             self._say(line)
+        return True
 
     def close(self) -> None:
         """Stop reading; what was printed without an end of line is a line."""

@@ -77,8 +77,8 @@ class Supervisor:
     def silence(self, seconds: float) -> None:
         """Take in how long the controller has been silent; now and then."""
         before, self.loops.silent_s = self.loops.silent_s, seconds
-        if max(before, seconds) > 1.0:
-            self.loops.look_at_all()
+        if max(before, seconds) > 0.0:
+            self.loops.look_at_touchy()
         self.hosts.tend()
 
     # Leaving.

@@ -15,15 +15,15 @@ from treadle_agent.page import PREFIX
 from treadle_agent.setup import MARKER
 
 
-def kill_descendants(marker: str, *, supervisor: int, spare: Collection[int]) -> list[int]:
-    """Kill everything that belongs to the child with this marker and return the pids.
+def kill_descendants(markers: Collection[str], *, supervisor: int, spare: Collection[int]) -> list[int]:
+    """Kill everything that belongs to the children with these markers, and all orphans, and return the pids.
 
     `spare` are processes that the supervisor started itself. Looks again until nothing is found: what is being
     killed may fork meanwhile.
     """
     killed: list[int] = []
     for _ in range(10):
-        found = [pid for pid in _processes() if pid not in spare and _belongs(pid, marker, supervisor)]
+        found = [pid for pid in _processes() if pid not in spare and _belongs(pid, markers, supervisor)]
         found = [pid for pid in found if _kill(pid)]
         if not found:
             break
@@ -41,8 +41,8 @@ def reap(spare: Collection[int]) -> None:
                 continue
 
 
-def _belongs(pid: int, marker: str, supervisor: int) -> bool:
-    return _parent(pid) == supervisor or _has_marker(pid, marker) or _maps_page(pid, marker)
+def _belongs(pid: int, markers: Collection[str], supervisor: int) -> bool:
+    return _parent(pid) == supervisor or _has_marker(pid, markers) or _maps_page(pid, markers)
 
 
 def _processes() -> Iterator[int]:
@@ -70,12 +70,14 @@ def _parent(pid: int) -> int:
     return int(after[1]) if len(after) > 1 and after[0] not in (b"Z", b"X") else 0
 
 
-def _has_marker(pid: int, marker: str) -> bool:
-    return f"{MARKER}={marker}".encode() in _read(pid, "environ").split(b"\0")
+def _has_marker(pid: int, markers: Collection[str]) -> bool:
+    environ = _read(pid, "environ").split(b"\0")
+    return any(f"{MARKER}={marker}".encode() in environ for marker in markers)
 
 
-def _maps_page(pid: int, marker: str) -> bool:
-    return f"/memfd:{PREFIX}{marker} ".encode() in _read(pid, "maps")
+def _maps_page(pid: int, markers: Collection[str]) -> bool:
+    maps = _read(pid, "maps")
+    return any(f"/memfd:{PREFIX}{marker} ".encode() in maps for marker in markers)
 
 
 def _read(pid: int, name: str) -> bytes:

@@ -11,14 +11,19 @@ from treadle_agent.frames import FromChild, Splitter, ToChild, pack, read_from_c
 
 
 class Wire:
-    """Sends and receives frames; `on_broken(reason)` is called once, when that is over."""
+    """Sends and receives frames. When that is over, `on_closed` is called once, or `on_broken` for what is no frame."""
 
     def __init__(
-        self, end: socket.socket, on_frame: Callable[[FromChild], None], on_broken: Callable[[str], None]
+        self,
+        end: socket.socket,
+        on_frame: Callable[[FromChild], None],
+        on_closed: Callable[[], None],
+        on_broken: Callable[[str], None],
     ) -> None:
         end.setblocking(False)
         self._socket = end
         self._on_frame = on_frame
+        self._on_closed = on_closed
         self._on_broken = on_broken
         self._splitter = Splitter()
         self._unsent = bytearray()
@@ -42,17 +47,18 @@ class Wire:
                 data = self._socket.recv(256 * 1024)
             except BlockingIOError:
                 return
-            except OSError as exc:
-                self._break(str(exc))
-                return
+            except OSError:
+                data = b""
             if not data:
-                self._break("closed by the child")
+                self.close()
+                self._on_closed()
                 return
             try:
                 for body in self._splitter.feed(data):
                     self._on_frame(read_from_child(body))
             except BrokenFrame as exc:
-                self._break(exc.message)
+                self.close()
+                self._on_broken(exc.message)
 
     def close(self) -> None:
         if self._open:
@@ -68,11 +74,8 @@ class Wire:
                 del self._unsent[:sent]
         except BlockingIOError:
             return
-        except OSError as exc:
-            self._break(str(exc))
+        except OSError:
+            self.close()
+            self._on_closed()
             return
         self._loop.remove_writer(self._socket.fileno())
-
-    def _break(self, reason: str) -> None:
-        self.close()
-        self._on_broken(reason)
