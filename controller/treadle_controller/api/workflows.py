@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
+from collections.abc import Mapping
+
 from treadle.v1 import workflow_service_pb2 as pb
 from treadle.v1 import workflow_service_pb2_grpc as pb_grpc
 from treadle.workflow import Change
@@ -107,8 +110,10 @@ class WorkflowService(pb_grpc.WorkflowServiceServicer):
         return pb.ListRevisionsResponse(revisions=listed, next_page_token=token)
 
     def _applied(self, applied: Applied) -> pb.ApplyWorkflowResponse:
+        holders = _holders(applied.workflow)
         changes = [
-            convert.loop_change(change, *self._whereabouts(applied, change)) for change in applied.difference.loops
+            convert.loop_change(change, *self._whereabouts(applied, change, holders))
+            for change in applied.difference.loops
         ]
         findings = [convert.finding(finding) for finding in applied.findings]
         response = pb.ApplyWorkflowResponse(changes=changes, findings=findings)
@@ -116,15 +121,22 @@ class WorkflowService(pb_grpc.WorkflowServiceServicer):
             response.workflow.CopyFrom(convert.workflow(self._image, applied.workflow))
         return response
 
-    def _whereabouts(self, applied: Applied, change: Change) -> tuple[list[str], Why | None]:
+    def _whereabouts(
+        self, applied: Applied, change: Change, holders: Mapping[str, list[str]]
+    ) -> tuple[list[str], Why | None]:
         """Return where a loop runs or would go, and why it can't be placed."""
         chosen = applied.placements.get(change.name)
         if isinstance(chosen, Why):
             return [], chosen
         if chosen is not None:
             return [chosen], None
-        return (_agents(applied.workflow, change.name), None) if applied.workflow is not None else ([], None)
+        return holders.get(change.name, []), None
 
 
-def _agents(workflow: WorkflowImage, loop: str) -> list[str]:
-    return [one.agent for id_, one in sorted(workflow.assignments.items()) if id_.loop == loop and one.held]
+def _holders(workflow: WorkflowImage | None) -> dict[str, list[str]]:
+    """Return the agents of each loop, in the order of its replicas."""
+    holders: defaultdict[str, list[str]] = defaultdict(list)
+    for id_, one in sorted(workflow.assignments.items()) if workflow is not None else ():
+        if one.held:
+            holders[id_.loop].append(one.agent)
+    return holders
