@@ -18,6 +18,23 @@ class AwkwardParams(Params):
     how: str = "raise"
 
 
+class UnshowableError(Exception):
+    """Has no text."""
+
+    def __str__(self) -> str:
+        raise RuntimeError("no text")
+
+
+def talk_nonsense() -> None:
+    """Write to every socket what is no frame."""
+    for fd in range(3, 64):
+        try:
+            if str(Path(f"/proc/self/fd/{fd}").readlink()).startswith("socket:"):
+                os.write(fd, b"\0\0\0\1\0" * 10)
+        except OSError:
+            continue
+
+
 class Awkward(ProducerNode[AwkwardParams]):
     """Counts, and misbehaves while a file exists."""
 
@@ -36,6 +53,18 @@ class Awkward(ProducerNode[AwkwardParams]):
         match self.params.how:
             case "raise":
                 raise ValueError("as the test wants it")
+            case "unshowable":
+                raise UnshowableError
+            case "surrogate":
+                raise ValueError("\udc80")
+            case "sys.exit":
+                sys.exit(0)
+            case "os._exit":
+                os._exit(0)
+            case "close everything":
+                os.closerange(3, 256)
+            case "talk nonsense":
+                talk_nonsense()
             case "segfault":
                 os.kill(os.getpid(), signal.SIGSEGV)
             case "hang":

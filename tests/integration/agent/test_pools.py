@@ -125,6 +125,57 @@ def test_a_segfault_takes_only_the_loops_of_its_own_host(
     controller.wait_state("bad", "RUNNING")
 
 
+@pytest.mark.parametrize(
+    ("how", "code"),
+    [
+        ("unshowable", "exception"),
+        ("surrogate", "exception"),
+        ("sys.exit", "exception"),
+        ("os._exit", "process-died"),
+        ("close everything", "process-died"),
+        ("talk nonsense", "process-died"),
+    ],
+)
+def test_whatever_a_node_does_its_loop_is_charged_and_comes_back(
+    controller: ScriptedController, start_agent: Start, tmp_path: Path, how: str, code: str
+) -> None:
+    start_agent("--nodes", NODES)
+    flag = tmp_path / "flag"
+    flag.touch()
+    queue = queue_name("awkward")
+    controller.assign(counting("w", "process", queue, uses="test.awkward", flag=str(flag), how=how))
+
+    status = controller.wait_state("w", "BACKOFF")
+    flag.unlink()
+
+    assert status.reason.code == code
+    controller.wait_state("w", "RUNNING")
+    pushed_more(controller, queue)
+
+
+@pytest.mark.parametrize("pool", ["thread", "asyncio"])
+def test_a_shared_host_that_a_node_ends_is_replaced_and_its_innocent_loops_go_on(
+    controller: ScriptedController, start_agent: Start, tmp_path: Path, pool: Pool
+) -> None:
+    start_agent("--nodes", NODES)
+    flag = tmp_path / "flag"
+    queue = queue_name("innocent")
+    controller.assign(
+        counting("bad", pool, queue_name("bad"), uses="test.awkward", flag=str(flag), how="os._exit"),
+        counting("good", pool, queue),
+    )
+    controller.wait_state("bad", "RUNNING")
+    controller.wait_state("good", "RUNNING")
+    flag.touch()
+    controller.wait(lambda: controller.statuses["good"].incarnation > 2, "the host was replaced, more than once")
+    flag.unlink()
+
+    pushed_more(controller, queue)
+    assert "ERROR" not in {state for _, state in controller.history}
+    numbers = [item[0]["n"] for item in controller.peek(queue, 10_000)]
+    assert numbers == list(range(len(numbers)))
+
+
 def test_pausing_restarting_and_a_new_epoch_act_on_a_running_loop(
     controller: ScriptedController, start_agent: Start
 ) -> None:
