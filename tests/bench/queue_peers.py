@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import time
 from multiprocessing.connection import Connection
+from typing import Any
 from urllib.parse import urlsplit
 
 import msgspec
@@ -19,7 +20,7 @@ _unpack = msgspec.msgpack.Decoder().decode
 
 def push_one_by_one(url: str, seconds: float, pipe: Connection) -> None:
     """XADD messages one by one for a while."""
-    client = redis.Redis.from_url(url)
+    client: Any = redis.Redis.from_url(url)
     pipe.send("ready")
     pipe.recv()
     end, n = time.monotonic() + seconds, 0
@@ -32,7 +33,7 @@ def push_one_by_one(url: str, seconds: float, pipe: Connection) -> None:
 
 def pop_one_by_one(url: str, pipe: Connection) -> None:
     """Read, acknowledge and delete messages one by one, until the last."""
-    client = redis.Redis.from_url(url)
+    client: Any = redis.Redis.from_url(url)
     client.xgroup_create("peer", "g", "0", mkstream=True)
     pipe.send("ready")
     pipe.recv()
@@ -54,7 +55,7 @@ def pop_one_by_one(url: str, pipe: Connection) -> None:
 
 def lpush_at(url: str, rate: float, count: int, pipe: Connection) -> None:
     """LPUSH messages at a rate."""
-    client = redis.Redis.from_url(url)
+    client: Any = redis.Redis.from_url(url)
     client.ping()
     pipe.send("ready")
     pipe.recv()
@@ -68,7 +69,7 @@ def lpush_at(url: str, rate: float, count: int, pipe: Connection) -> None:
 
 def brpop(url: str, count: int, pipe: Connection) -> None:
     """BRPOP messages and note how long they took."""
-    client = redis.Redis.from_url(url)
+    client: Any = redis.Redis.from_url(url)
     client.ping()
     pipe.send("ready")
     pipe.recv()

@@ -11,6 +11,6 @@ NAME = "treadle"
 @cache
 def source() -> str:
     """Return the whole library as FUNCTION LOAD wants it."""
-    folder = files(__package__) / "lua"
+    folder = files("treadle.queues") / "lua"
     parts = sorted((f for f in folder.iterdir() if f.name.endswith(".lua")), key=lambda f: f.name)
     return "\n".join(part.read_text(encoding="utf-8") for part in parts)

@@ -12,6 +12,8 @@ from pathlib import Path
 import psutil
 import pytest
 import redis
+from redis.backoff import NoBackoff
+from redis.retry import Retry
 
 from tests.queue_world import eventually
 from tests.servers import binary_of
@@ -30,7 +32,7 @@ def test_it_keeps_what_was_written_over_a_restart_and_shows_its_password_to_nobo
         assert server.password not in arguments
         assert not any(server.password.encode() in f.read_bytes() for f in tmp_path.iterdir() if f.is_file())
         with pytest.raises(redis.AuthenticationError):
-            redis.Redis(port=server.port, single_connection_client=True).ping()
+            redis.Redis(port=server.port, retry=Retry(NoBackoff(), 0)).ping()
         server.stop()
         assert server.pid is None
 

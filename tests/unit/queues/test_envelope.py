@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from treadle.queues import envelope
 from treadle.queues.codec import decode_batch, encode_item
 from treadle.queues.envelope import Entry
+from treadle.queues.tenure import BadItem
 
 
 @given(st.lists(st.integers(0, 300), min_size=1, max_size=2500))
@@ -17,11 +18,13 @@ def test_items_come_back_in_order_from_entries_within_the_limits(sizes: list[int
     items = [encode_item({"n": n, "x": "y" * size}) for n, size in enumerate(sizes)]
     packed = envelope.entries(items, sum(map(len, items)))
 
-    got = []
+    got: list[int] = []
     for count, data in zip(packed[::2], packed[1::2], strict=True):
         assert 0 < int(count) <= envelope.MAX_ENTRY_MESSAGES
         assert len(data) <= envelope.MAX_ENTRY_BYTES + 3
-        got += [payload["n"] for payload, _ in decode_batch(data, int(count))]
+        for one in decode_batch(data, int(count)):
+            assert not isinstance(one, BadItem)
+            got.append(one[0]["n"])
 
     assert got == list(range(len(sizes)))
 

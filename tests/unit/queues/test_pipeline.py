@@ -213,7 +213,7 @@ def test_after_an_unknown_outcome_the_identical_bytes_are_sent_again() -> None:
 
     again = pipe.due(0.0)
     assert again is first
-    assert again.payload == before
+    assert first.payload == before
     assert pipe.answered([b"DUPLICATE", 1], 0.0) is first
 
 
@@ -237,8 +237,9 @@ def test_a_refusal_of_bytes_sent_twice_needs_a_new_incarnation_first() -> None:
 def test_out_of_memory_backs_off_from_100_ms_to_a_second_and_keeps_the_bytes() -> None:
     pipe = pipeline()
     pipe.waiting.append(iteration(b"\x01"))
-    now, pauses = 0.0, []
+    now, pauses = 0.0, list[float]()
     commit = pipe.due(now)
+    assert commit is not None
     for _ in range(6):
         pipe.answered(OOM, now)
         pauses.append(round(pipe.not_before - now, 3))
