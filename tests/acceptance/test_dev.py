@@ -9,11 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.acceptance import earthquakes_reference
 from tests.acceptance.documents import ledger, node, save
-from tests.acceptance.running import WORKFLOWS, Dev, dev, figures, marked, wait_until
-
-FAILPOINTS = ("commit.before-send", "commit.after-send", "commit.after-answer")
+from tests.acceptance.running import WORKFLOWS, command_of, dev, figures, marked, wait_until
+from treadle.queues.embedded import EmbeddedServer
 
 
 def test_real_figures_flow_through_three_pools_and_the_session_ends_by_itself(tmp_path: Path) -> None:
@@ -56,31 +54,6 @@ def test_nothing_outlives_a_session_that_is_killed(tmp_path: Path) -> None:
         wait_until(lambda: not marked(running.mark), "all processes are gone", 10)
 
 
-def earthquakes(tmp_path: Path, **env: str) -> Dev:
-    with dev(tmp_path, str(WORKFLOWS / "earthquakes.json"), "--state-dir", "state", **env) as running:
-        assert running.wait() == 0, running.err + running.out
-    return running
-
-
-def test_the_earthquakes_complete_with_the_sums_of_a_plain_script(tmp_path: Path) -> None:
-    running = earthquakes(tmp_path)
-
-    assert earthquakes_reference.differences(tmp_path / "treadle-data" / "earthquakes.db") == []
-    loops, queues = figures(running.out)
-    assert all(loop["errors"] == 0 for loop in loops.values())
-    assert all(queue["depth"] == 0 for queue in queues.values())
-    assert earthquakes(tmp_path).out.count("COMPLETED") >= 3  # again over the same state: nothing runs a second time
-
-
-@pytest.mark.parametrize("failpoint", FAILPOINTS)
-def test_the_sums_are_the_same_when_pool_hosts_are_killed_in_the_middle(tmp_path: Path, failpoint: str) -> None:
-    running = earthquakes(tmp_path, TREADLE_FAILPOINTS=f"{failpoint}=kill@16")
-
-    assert earthquakes_reference.differences(tmp_path / "treadle-data" / "earthquakes.db") == []
-    log = (tmp_path / "state" / "logs" / "dev-1.log").read_text()
-    assert log.count("ended with -9") >= 3, f"the fault has to bite:\n{log}\n{running.out}"
-
-
 def test_a_loop_in_error_ends_the_session_with_exit_code_6(tmp_path: Path) -> None:
     document = {
         "name": "broken",
@@ -121,3 +94,33 @@ def test_a_taken_port_is_said_with_what_to_do(tmp_path: Path) -> None:
             assert running.wait() == 2
 
     assert "--port 0" in running.err
+
+
+def test_a_controller_that_dies_is_started_again_and_no_loop_notices(tmp_path: Path) -> None:
+    with dev(tmp_path, save(tmp_path, ledger("ledger", interval="10ms"))) as running:
+        wait_until(lambda: running.out.count("RUNNING") >= 3, "the loops run")
+        before = running.loop("ledger/count")["instances"][0]
+        (pid,) = (pid for pid in marked(running.mark) if "treadle_controller" in command_of(pid))
+
+        os.kill(pid, signal.SIGKILL)
+
+        wait_until(lambda: "controller ended with signal 9; started again" in running.out, "its death is noticed")
+        wait_until(lambda: "the controller is back" in running.out, "it is back")
+        wait_until(lambda: running.loop("ledger/count")["state"] == "LOOP_STATE_RUNNING", "the loop is adopted")
+        after = running.loop("ledger/count")["instances"][0]
+        assert after["epoch"] == before["epoch"]
+        assert after["status"]["processId"] == before["status"]["processId"]
+        assert running.stop() == 0
+
+
+def test_a_server_of_ones_own_is_used_instead_of_the_embedded_one(tmp_path: Path) -> None:
+    server = EmbeddedServer(tmp_path / "redis")
+    server.start()
+    try:
+        with dev(tmp_path, save(tmp_path, ledger("ledger", limit=10)), WF_REDIS=server.url) as running:
+            assert running.wait() == 0
+    finally:
+        server.stop()
+
+    assert "loop ledger/store committed=10 errors=0" in running.out
+    assert server.password not in running.out + running.err

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 import socket
 import subprocess
 import sys
@@ -10,9 +11,10 @@ import pytest
 from treadle.v1 import loop_pb2, queue_pb2
 from wfctl.dev import snapshot
 from wfctl.dev.cluster import Cluster, ClusterConfig
+from wfctl.dev.daemon import Daemon
 from wfctl.dev.session import Ending
 from wfctl.dev.snapshot import Snapshot, verdict
-from wfctl.errors import BadUsage, NotPlaceable, Unhealthy
+from wfctl.errors import BadUsage, DaemonFailed, NotPlaceable, Unhealthy
 
 RUNNING = loop_pb2.LOOP_STATE_RUNNING
 COMPLETED = loop_pb2.LOOP_STATE_COMPLETED
@@ -144,3 +146,21 @@ def test_a_temporary_state_folder_is_gone_after_a_start_that_failed() -> None:
     cluster.stop()
 
     assert not folder.exists()
+
+
+def watch_for_ever(cluster: Cluster, said: list[str]) -> None:
+    while True:
+        said += cluster.watch()
+
+
+def test_a_daemon_that_dies_again_and_again_is_given_up_with_the_end_of_its_log(tmp_path: Path) -> None:
+    cluster = Cluster(ClusterConfig(state_dir=tmp_path))
+    daemon = Daemon("agent x", "no_such_module_at_all", [], env=dict(os.environ), log=tmp_path / "x.log")
+    cluster.agents = [daemon]
+    daemon.start()
+
+    said: list[str] = []
+    with pytest.raises(DaemonFailed, match=r"agent x ended with exit code 1; (?s:.*)no_such_module_at_all"):
+        watch_for_ever(cluster, said)
+
+    assert said == ["agent x ended with exit code 1; started again"] * 5
