@@ -136,17 +136,28 @@ class Play:
         self.pipe.room("q")
 
     def _late_copy(self) -> None:
-        if self.under_way:
-            self.server.commit(self.random.choice(self.under_way))
+        late = [p for p in self.under_way if self.flying is None or p is not self.flying.payload]
+        if self.flying is not None and not self.flying.on_wire:
+            late = self.under_way
+        if late:
+            self._arrive(self.random.choice(late))
+
+    def _arrive(self, payload: bytes) -> list[Any]:
+        # A connection delivers each copy once.
+        self.under_way.remove(payload)
+        return self.server.commit(payload)
 
     def _answer(self) -> None:
         if self.flying is not None and self.flying.on_wire:
-            oom = self.random.random() < 0.2
-            self.pipe.answered(OOM if oom else self.server.commit(self.flying.payload), self.now)
+            if self.random.random() < 0.2:
+                self.under_way.remove(self.flying.payload)
+                self.pipe.answered(OOM, self.now)
+            else:
+                self.pipe.answered(self._arrive(self.flying.payload), self.now)
 
     def _lose(self) -> None:
         if self.flying is not None and self.flying.on_wire and self.random.random() < 0.5:
-            self.server.commit(self.flying.payload)
+            self._arrive(self.flying.payload)
         self.pipe.disconnected()
 
 
