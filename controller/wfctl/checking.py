@@ -29,11 +29,9 @@ class Checker:
     """
 
     def __init__(self, nodes: Sequence[str] = ()) -> None:
-        from treadle import catalog
+        from wfctl import known_types
 
-        found = catalog.load(entry_points=True, paths=nodes)
-        self.node_types = {node_type.uses: node_type for node_type in found.types}
-        self.problems = [str(error) for error in found.errors]
+        self.node_types, self.problems = known_types.load(nodes)
 
     def check(self, document: Document) -> Judged:
         """Return all findings about one document."""

@@ -38,6 +38,7 @@ class Ran:
 def wfctl(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Any) -> Any:
     """Return a function that runs wfctl in this process, away from the user's own configuration."""
     monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
 
     def call(*argv: str) -> Ran:
         code = run(argv)
