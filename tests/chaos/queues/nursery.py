@@ -23,7 +23,9 @@ ROOT = Path(__file__).parents[3]
 class Nursery:
     """The side that asks. `live` is "module:function", called with an Order in each child."""
 
-    def __init__(self, folder: Path, patches: Sequence[Patch] = (), live: str = "tests.chaos.queues.worker:live") -> None:
+    def __init__(
+        self, folder: Path, patches: Sequence[Patch] = (), live: str = "tests.chaos.queues.worker:live"
+    ) -> None:
         environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(ROOT), *filter(None, sys.path)])}
         self._log = (folder / "workers.log").open("ab")
         self._process = subprocess.Popen(

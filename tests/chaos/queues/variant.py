@@ -18,7 +18,9 @@ def witnessed_library(patches: Sequence[Patch] = ()) -> str:
         text = patched(text, patch)
     for function, callback in _SEAMS.items():
         seam = f"function_name = 'treadle_{function}', callback = {callback}"
-        text = patched(text, Patch("lua", seam, seam.replace(f"= {callback}", f"= witnessed('{callback}', {callback})")))
+        text = patched(
+            text, Patch("lua", seam, seam.replace(f"= {callback}", f"= witnessed('{callback}', {callback})"))
+        )
     shebang, rest = text.split("\n", 1)
     witness = Path(__file__).with_name("witness.lua").read_text("utf-8")
     return f"{shebang}\n{witness}\n{rest}"

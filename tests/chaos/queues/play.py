@@ -1,0 +1,298 @@
+"""A play: loops as real processes on a real server, faults as they become due, and what is left at the end."""
+
+from __future__ import annotations
+
+import random
+import time
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from tests.chaos.queues.cast import Actor, Process, Zombie
+from tests.chaos.queues.checker import takeovers, violations
+from tests.chaos.queues.flow import READS, ROLES, WORKFLOW, WRITES, Order, Report
+from tests.chaos.queues.history import Expected, History
+from tests.chaos.queues.nodes import value_of
+from tests.chaos.queues.nursery import Nursery
+from tests.chaos.queues.patches import Patch
+from tests.chaos.queues.stage import Stage
+from tests.cutting_proxy import CuttingProxy
+from tests.servers import TestServer
+from treadle.errors import QueueError
+from treadle.queues.tenure import LoopKey
+from treadle.workflow.plan import QueueLimits
+
+LOOK_S = 0.003
+ZOMBIE_PATIENCE_S = 0.5
+QUEUES = ("in", "out", "ledger")
+
+
+@dataclass(frozen=True, slots=True)
+class Script:
+    """What is played. The same seed makes the same choices; what the machine does in between is its own."""
+
+    seed: int
+    total: int
+    limit: int | None = 1000
+    burst: int = 8
+    sums: bool = True
+    ledger: bool = True
+    slots: int = 1
+    patience_s: float = 20.0  # without any progress
+    may_fail: bool = False  # nodes may fail: entries were put in by hand
+    may_roll_back: bool = False
+    patches: tuple[Patch, ...] = ()
+
+
+@dataclass(slots=True)
+class Result:
+    """How it went."""
+
+    violations: list[str]
+    bites: Counter[str]
+    messages: int
+    takeovers: int
+    seconds: float
+    history: History = field(default_factory=History)
+
+
+Fault = Callable[["Play"], None]
+
+
+class Play:
+    """See the module. `perform` does it all."""
+
+    def __init__(
+        self, script: Script, server: TestServer, folder: Path, namespace: str, proxy: CuttingProxy | None = None
+    ) -> None:
+        self.script = script
+        self.server = server
+        self.proxy = proxy
+        self.random = random.Random(script.seed)
+        self.bites: Counter[str] = Counter()
+        self.wrong: list[str] = []
+        self.entries_by_hand = 0
+        self.actors: dict[LoopKey, Actor] = {}
+        self.zombies: list[Zombie] = []
+        self.retired: set[LoopKey] = set()  # transforms that were scaled away, whose state stays
+        self._folder = folder
+        self._births = 0
+        self._url = proxy.url if proxy else server.url
+        self._moved = (0.0, (0, 0))
+        lua = [patch for patch in script.patches if patch.file.endswith(".lua")]
+        self._nursery = Nursery(folder, [patch for patch in script.patches if patch not in lua])
+        self.stage = Stage(server.url, namespace, lua)
+
+    # The whole
+
+    def perform(self, faults: Sequence[tuple[float, Fault]]) -> Result:
+        """Play to the end. A fault is due when that share of all messages has been through."""
+        began = time.monotonic()
+        try:
+            self._begin()
+            due = sorted(faults, key=lambda fault: fault[0])
+            while not self._over():
+                done = self.progress()
+                if due and done >= due[0][0]:
+                    due.pop(0)[1](self)
+                self.look()
+            self._lay_to_rest()
+            if due and not self.wrong:
+                self.wrong.append(f"vacuous: {len(due)} faults never became due")
+            return self._result(time.monotonic() - began)
+        finally:
+            for zombie in self.zombies:
+                zombie.process.kill()
+            self._nursery.close()
+            self.stage.close()
+
+    def _begin(self) -> None:
+        keys = [LoopKey(WORKFLOW, role) for role in ROLES]
+        keys += [LoopKey(WORKFLOW, "transform", replica) for replica in range(1, self.script.slots)]
+        self.enter(keys)
+        limits = QueueLimits(self.script.limit, None)
+        self.stage.limit({"in": limits, "out": limits, "ledger": QueueLimits(None, None)})
+        epochs = {key: self.stage.next_epoch() for key in keys}
+        self.stage.assign(epochs)
+        slots = [key for key in keys if key.loop == "transform"]
+        if len(slots) > 1:
+            epochs = {key: self.stage.next_epoch() for key in keys}
+            self.stage.scale(epochs, "in", slots)
+        for key, epoch in epochs.items():
+            self.spawn(key, epoch)
+
+    def enter(self, keys: Sequence[LoopKey], drop: Sequence[LoopKey] = ()) -> None:
+        """Enter loops as writers of their queues."""
+        queues: dict[str, list[LoopKey]] = {}
+        dropped: dict[str, list[LoopKey]] = {}
+        for into, loops in ((queues, keys), (dropped, drop)):
+            for key in loops:
+                into.setdefault(WRITES[key.loop], []).append(key)
+        self.stage.enter(queues, dropped)
+
+    def spawn(self, key: LoopKey, epoch: int) -> Actor:
+        """Start a process for a loop; who ran it before is for the caller to deal with."""
+        script = self.script
+        self._births += 1
+        report = self._folder / f"report-{self._births}.json"
+        order = Order(
+            role=key.loop,
+            replica=key.replica,
+            epoch=epoch,
+            url=self._url,
+            namespace=self.stage.namespace,
+            redis_id=self.stage.redis_id,
+            report=str(report),
+            total=script.total,
+            burst=script.burst,
+            seed=script.seed,
+            sums=script.sums,
+            ledger=script.ledger,
+            max_in_flight=self.random.choice((1, 7, 64, 500, 4096, 4096)),
+            limit=script.limit,
+        )
+        born_at = self.stage.tenure(key)[2]
+        actor = Actor(key.loop, key, epoch, Process(self._nursery.bear(order), report), born_at)
+        self.actors[key] = actor
+        return actor
+
+    # Looking after them
+
+    def progress(self) -> float:
+        """Return the share of the messages that are through."""
+        try:
+            done = self.stage.field("out", "done") + self.stage.field("out", "dropped") + self._dropped_in()
+        except QueueError:
+            return 0.0
+        tail = sum(actor.completed for actor in self.actors.values())
+        now = (done, tail)
+        if now != self._moved[1]:
+            self._moved = (time.monotonic(), now)
+        return done / self.script.total
+
+    def _dropped_in(self) -> int:
+        return self.stage.field("in", "dropped")
+
+    def look(self) -> None:
+        """Take reports, wake zombies, beat; then rest a little."""
+        for actor in list(self.actors.values()):
+            report = None if actor.completed or actor.process.dead else actor.process.report()
+            if report is not None:
+                self._ended(actor, report)
+        for zombie in self.zombies:
+            self._tend(zombie)
+        try:
+            if self.stage.beat():
+                self.renew("a beat fell")
+        except QueueError:
+            self.bites["moments without a server"] += 1
+        time.sleep(LOOK_S)
+
+    def _ended(self, actor: Actor, report: Report) -> None:
+        if report.outcome == "completed":
+            actor.completed = True
+            return
+        reason = report.code if report.outcome == "lost" else report.outcome
+        self.bites[f"restarted: {reason}"] += 1
+        if reason == "gap":
+            self.renew("a loop saw a gap")
+            return
+        if reason not in self._harmless():
+            self.wrong.append(f"{reason}: {actor.key} ended: {report.detail}")
+        if self.bites.total() > 50_000 or self.bites[f"restarted: {reason}"] > 300:
+            self.wrong.append(f"stalled: restarted {reason} again and again")
+        self.spawn(actor.key, actor.epoch)
+
+    def _harmless(self) -> set[str]:
+        harmless = {"shifted", "bad-type", "unreachable"}
+        if self.script.may_fail:
+            harmless |= {"failed"}
+        if self.script.may_roll_back:
+            harmless |= {"fenced"}
+        return harmless
+
+    def _tend(self, zombie: Zombie) -> None:
+        if zombie.paused:
+            try:
+                moved = self.stage.tenure(zombie.key)[2] > zombie.wakes_at
+            except QueueError:
+                return
+            if moved or time.monotonic() > zombie.wakes_by:
+                zombie.paused = False
+                zombie.process.resume()
+                self.bites["zombies woken after their successor had committed"] += moved
+        elif zombie.code is None and (report := zombie.process.report()) is not None:
+            zombie.code = report.code or report.outcome
+            self.bites[f"zombies ended: {zombie.code}"] += 1
+
+    def renew(self, why: str) -> None:
+        """Give every loop a new epoch before any goes on: the server has lost writes."""
+        if not self.script.may_roll_back:
+            self.wrong.append(f"gap: {why} though the server lost nothing")
+        self.bites["rolled back"] += 1
+        self.stage.load_functions()
+        self.enter(list(self.actors))
+        epochs = {key: self.stage.next_epoch() for key in self.actors}
+        self.stage.assign(epochs)
+        for key, epoch in epochs.items():
+            self.leave_behind(self.actors[key])
+            self.spawn(key, epoch)
+
+    def leave_behind(self, actor: Actor, *, paused: bool = False) -> None:
+        """Let the process of a loop become a zombie."""
+        if actor.completed or actor.process.dead or actor.process.report() is not None:
+            return
+        seq, by = self.stage.tenure(actor.key)[2], time.monotonic() + ZOMBIE_PATIENCE_S
+        self.zombies.append(Zombie(actor.process, actor.key, paused, seq, by))
+
+    # The end
+
+    def _over(self) -> bool:
+        if all(actor.completed for actor in self.actors.values()):
+            return True
+        if self._moved[0] == 0.0:
+            self._moved = (time.monotonic(), self._moved[1])
+        if time.monotonic() - self._moved[0] > self.script.patience_s:
+            waiting = [str(key) for key, actor in self.actors.items() if not actor.completed]
+            self.wrong.append(f"stalled: {waiting} at {self.progress():.0%} for {self.script.patience_s} s")
+        return any(sentence.startswith("stalled") for sentence in self.wrong)
+
+    def _lay_to_rest(self) -> None:
+        """Wait until every zombie has noticed."""
+        deadline = time.monotonic() + 12.0
+        while any(zombie.code is None for zombie in self.zombies) and time.monotonic() < deadline:
+            for zombie in self.zombies:
+                self._tend(zombie)
+            time.sleep(LOOK_S)
+            if any(sentence.startswith("stalled") for sentence in self.wrong):
+                return
+        allowed = {"fenced", "gap", "shifted"} if self.script.may_roll_back else {"fenced"}
+        for zombie in self.zombies:
+            if zombie.code not in allowed:
+                self.wrong.append(f"zombie: {zombie.key} was taken over and ended as {zombie.code}")
+
+    def _result(self, seconds: float) -> Result:
+        script = self.script
+        history = self.stage.history()
+        transforms = {key for key in (*self.actors, *self.retired) if key.loop == "transform"}
+        names = [name for name in QUEUES if name != "ledger" or script.ledger]
+        dump = self.stage.dump(names, transforms, sums=script.sums)
+        expected = Expected(
+            script.total,
+            keeps_ledger=script.ledger,
+            in_order=len(transforms) == 1,
+            entries_by_hand=self.entries_by_hand,
+        )
+        # Nobody gives an answer that only a bug can bring, but to a ghost that asks for it.
+        for answer in ("commit CONFLICT", "commit GAP"):
+            if history.answers[answer] > self.bites[f"ghosts: {answer}"] and not script.may_roll_back:
+                self.wrong.append(f"sequence: {history.answers[answer]} times {answer}")
+        found = self.wrong + violations(history, dump, expected, value_of)
+        moved = sum(queue.tail - 1 for queue in dump.queues.values())
+        return Result(found, self.bites, moved, takeovers(history), seconds, history)
+
+
+def reads_of(key: LoopKey) -> str | None:
+    """Return the queue that a loop reads."""
+    return READS[key.loop]
