@@ -7,11 +7,12 @@ one kind of need are kept in a heap by load, which makes a placement logarithmic
 from __future__ import annotations
 
 import heapq
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from enum import IntEnum
 
 from treadle.workflow.plan import Pool
+from treadle_controller.cluster.model import Why
 
 
 class Liveness(IntEnum):
@@ -76,6 +77,7 @@ class Fleet:
     def __init__(self) -> None:
         self.agents: dict[str, Agent] = {}
         self._heaps: dict[Need, list[_Entry]] = {}
+        self._whys: dict[tuple[Need, int], Why] = {}  # as long as nothing changes, why no agent will do
 
     def __contains__(self, name: str) -> bool:
         return name in self.agents
@@ -89,15 +91,16 @@ class Fleet:
         if known is not None:
             agent.used = known.used
         self.agents[agent.name] = agent
-        self._heaps.clear()
+        self.changed()
 
     def remove(self, name: str) -> None:
         self.agents.pop(name, None)
-        self._heaps.clear()
+        self.changed()
 
     def changed(self) -> None:
         """Say that an agent was changed in place."""
         self._heaps.clear()
+        self._whys.clear()
 
     def take(self, name: str, pool: Pool) -> None:
         agent = self.agents.get(name)
@@ -108,7 +111,14 @@ class Fleet:
         agent = self.agents.get(name)
         if agent is not None:
             agent.used[pool] = max(0, agent.used.get(pool, 0) - 1)
-            self._heaps.clear()
+            self.changed()
+
+    def why_not(self, need: Need, explain: Callable[[Fleet, Need], Why]) -> Why:
+        """Return why no agent can take a loop, worked out once per kind of need."""
+        key = (need, need.slots)
+        if key not in self._whys:
+            self._whys[key] = explain(self, need)
+        return self._whys[key]
 
     def best(self, need: Need, avoid: Collection[str]) -> str | None:
         """Return the least loaded agent that fits and has room, an avoided one only if there is no other."""

@@ -12,7 +12,7 @@ A loop is let go before its tails, and a tail only when its queue is empty: what
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterator, Mapping
+from collections.abc import Collection, Generator, Iterator, Mapping
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 
@@ -33,30 +33,50 @@ class Picture:
     loops: Mapping[str, LoopRecord]
     assignments: Mapping[ReplicaId, Assignment]
     observed: Mapping[ReplicaId, Observed]
+    tops: Mapping[str, int] = field(default_factory=dict)  # how many replicas a loop ever had assigned
     drained: AbstractSet[str] = field(default_factory=frozenset)  # tails whose queues are empty, or past their deadline
     max_parallel: int = 1
 
 
-def reconcile(picture: Picture, fleet: Fleet) -> list[Action]:
-    """Return the next actions. Takes the slots of what it places from the fleet; the caller gives them back."""
-    return list(_Pass(picture, fleet).actions())
+def reconcile(picture: Picture, fleet: Fleet, only: Collection[str] | None = None) -> list[Action]:
+    """Return the next actions. Takes the slots of what it places from the fleet; the caller gives them back.
+
+    `only` names the loops to look at, with their tails: enough as long as nothing waits for anything.
+    """
+    return list(_Pass(picture, fleet).actions(only))
 
 
 class _Pass:
     def __init__(self, picture: Picture, fleet: Fleet) -> None:
         self._picture = picture
         self._fleet = fleet
-        self._changing = rollout.changing(picture.loops.values(), picture.assignments, picture.observed)
-        self._extra = _beyond(picture)
+        self._changing: set[str] | None = None  # found when it is asked for
         self._placed: dict[ReplicaId, str] = {}
 
-    def actions(self) -> Iterator[Action]:
-        for loop in self._picture.loops.values():
-            ids = (*loop.replicas, *self._extra.get(loop.name, ()))
+    def actions(self, only: Collection[str] | None) -> Iterator[Action]:
+        for loop in self._picture.loops.values() if only is None else self._chosen(only):
+            ids = (*loop.replicas, *self._extra(loop))
             for id_ in ids:
                 yield from self._replica(loop, id_)
             if loop.removed and not any(self._is_held(id_) for id_ in ids):
                 yield Drop(loop.name)
+
+    def _chosen(self, names: Collection[str]) -> list[LoopRecord]:
+        """Return loops by name, each before its tails."""
+        found: dict[str, LoopRecord] = {}
+        left = [name for name in names if name in self._picture.loops]
+        left.sort(key=lambda name: name.count("~"))
+        while left:
+            loop = self._picture.loops[left.pop(0)]
+            found.setdefault(loop.name, loop)
+            left += [tail for tail in loop.plan.tails if tail in self._picture.loops and tail not in found]
+        return list(found.values())
+
+    def _extra(self, loop: LoopRecord) -> list[ReplicaId]:
+        """Return the replicas that a loop no longer has and somebody still holds."""
+        beyond = range(loop.plan.replicas, self._picture.tops.get(loop.name, 0))
+        ids = (ReplicaId(loop.workflow, loop.name, index) for index in beyond)
+        return [id_ for id_ in ids if self._is_held(id_)]
 
     def _replica(self, loop: LoopRecord, id_: ReplicaId) -> Iterator[Action]:
         assignment = self._picture.assignments.get(id_) or Assignment(id_)
@@ -129,6 +149,9 @@ class _Pass:
         yield Release(assignment.id, why)
 
     def _may_change(self, loop: LoopRecord) -> bool:
+        if self._changing is None:
+            picture = self._picture
+            self._changing = rollout.changing(picture.loops.values(), picture.assignments, picture.observed)
         if loop.name not in self._changing and len(self._changing) >= self._picture.max_parallel:
             return False
         self._changing.add(loop.name)
@@ -148,7 +171,7 @@ class _Pass:
 
     def _may_push(self, loop: LoopRecord, tail: str) -> bool:
         """Whether any replica of a loop may still hand something to a tail."""
-        for id_ in (*loop.replicas, *self._extra.get(loop.name, ())):
+        for id_ in (*loop.replicas, *self._extra(loop)):
             assignment = self._picture.assignments.get(id_)
             if assignment is None or not assignment.held or self._is_paused(assignment):
                 continue
@@ -218,12 +241,3 @@ class _Pass:
         seen = self._picture.observed.get(assignment.id)
         return seen if seen is not None and seen.epoch == assignment.epoch else None
 
-
-def _beyond(picture: Picture) -> dict[str, list[ReplicaId]]:
-    """Return the assignments of replicas that a loop no longer has, by loop."""
-    extra: dict[str, list[ReplicaId]] = {}
-    for id_, assignment in picture.assignments.items():
-        loop = picture.loops.get(id_.loop)
-        if loop is not None and id_.replica >= loop.plan.replicas and assignment.held:
-            extra.setdefault(id_.loop, []).append(id_)
-    return extra

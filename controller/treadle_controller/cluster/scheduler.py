@@ -34,7 +34,7 @@ def choose(fleet: Fleet, need: Need, *, home: str = "", pinned: str = "", avoid:
     if pinned:
         return Why("tail-waits", f"it runs beside its loop, and {_obstacle(agent, need, pinned)}")
     best = fleet.best(need, avoid)
-    return best if best is not None else explain(fleet, need)
+    return best if best is not None else fleet.why_not(need, explain)
 
 
 def explain(fleet: Fleet, need: Need) -> Why:

@@ -124,7 +124,8 @@ class Admission:
             old = self._assignment(id_)
             if old is not None:
                 new = replace(old, epoch=self._image.next_epoch(), sequence=old.sequence + 1)
-                self._image.workflows[id_.workflow].assignments[id_] = changes.assignments[id_] = new
+                self._image.put_assignment(self._image.workflows[id_.workflow], new)
+                changes.assignments[id_] = new
         changes.epoch = self._image.epoch
         await self._persist(changes)
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from treadle.workflow.node_type import NodeType
 from treadle.workflow.plan import Compiled, Plan, Queue
 from treadle_controller.cluster.fleet import Fleet
-from treadle_controller.cluster.model import Assignment, Desired, LoopRecord, Observed, ReplicaId, Why
+from treadle_controller.cluster.model import Assignment, Desired, LoopRecord, Observed, ReplicaId, State, Why
 from treadle_controller.cluster.phase import Standing, replica_standing, worst
 from treadle_controller.cluster.reconciler import Picture
 from treadle_controller.store.records import AgentRecord, QueueRecord, WorkflowRecord
@@ -31,6 +31,7 @@ class WorkflowImage:
     loops: dict[str, LoopRecord] = field(default_factory=dict)
     assignments: dict[ReplicaId, Assignment] = field(default_factory=dict)
     plans: dict[ReplicaId, Plan] = field(default_factory=dict)  # that assignments were made with
+    tops: dict[str, int] = field(default_factory=dict)  # how many replicas a loop ever had assigned
     observed: dict[ReplicaId, Observed] = field(default_factory=dict)
     waits: dict[ReplicaId, Why] = field(default_factory=dict)
     probes: dict[str, Probing] = field(default_factory=dict)
@@ -50,7 +51,12 @@ class WorkflowImage:
         self.loops = {loop.name: loop for loop in order}
 
     def picture(self) -> Picture:
-        return Picture(self.loops, self.assignments, self.observed, self.drained, self.compiled.max_parallel)
+        return Picture(self.loops, self.assignments, self.observed, self.tops, self.drained, self.compiled.max_parallel)
+
+    @property
+    def waiting(self) -> bool:
+        """Whether something waits for something else, so that any change may concern any loop."""
+        return bool(self.waits or self.probes or self.drained)
 
     def queue(self, name: str) -> Queue | None:
         return next((queue for queue in self.compiled.queues if queue.name == name), None)
@@ -73,16 +79,34 @@ class Image:
     node_types: dict[str, NodeType] = field(default_factory=dict)
     queues: dict[tuple[str, str], QueueRecord] = field(default_factory=dict)  # by queue and workflow
     epoch: int = 0  # the last one given out
+    _held: dict[str, dict[ReplicaId, WorkflowImage]] = field(default_factory=dict)  # by agent
 
     def next_epoch(self) -> int:
         self.epoch += 1
         return self.epoch
 
+    def put_assignment(self, workflow: WorkflowImage, assignment: Assignment) -> None:
+        """Add an assignment, or replace the one of the same replica."""
+        id_ = assignment.id
+        before = workflow.assignments.get(id_)
+        if before is not None and before.held:
+            self._held[before.agent].pop(id_, None)
+        if assignment.held:
+            self._held.setdefault(assignment.agent, {})[id_] = workflow
+        workflow.assignments[id_] = assignment
+        workflow.tops[id_.loop] = max(workflow.tops.get(id_.loop, 0), id_.replica + 1)
+
+    def drop_assignments(self, workflow: WorkflowImage, loop: str) -> list[ReplicaId]:
+        """Forget who held the replicas of a loop; returns those that there were."""
+        ids = [ReplicaId(workflow.name, loop, index) for index in range(workflow.tops.pop(loop, 0))]
+        gone = [id_ for id_ in ids if id_ in workflow.assignments]
+        for id_ in gone:
+            self._held.get(workflow.assignments.pop(id_).agent, {}).pop(id_, None)
+        return gone
+
     def held_by(self, agent: str) -> Iterator[tuple[WorkflowImage, Assignment]]:
-        for workflow in self.workflows.values():
-            for assignment in workflow.assignments.values():
-                if assignment.held and assignment.agent == agent:
-                    yield workflow, assignment
+        for id_, workflow in list(self._held.get(agent, {}).items()):
+            yield workflow, workflow.assignments[id_]
 
     def standing(self, workflow: WorkflowImage, loop: LoopRecord, id_: ReplicaId) -> Standing:
         """Return what one replica is."""
@@ -92,6 +116,12 @@ class Image:
 
     def loop_standing(self, workflow: WorkflowImage, loop: LoopRecord) -> Standing:
         return worst(self.standing(workflow, loop, id_) for id_ in loop.replicas)
+
+    def is_completed(self, workflow: WorkflowImage) -> bool:
+        """Whether all loops of a workflow have completed; stops at the first that has not."""
+        loops = workflow.loops.values()
+        states = (self.standing(workflow, loop, id_).state for loop in loops for id_ in loop.replicas)
+        return bool(loops) and all(state is State.COMPLETED for state in states)
 
     def workflow_standing(self, workflow: WorkflowImage) -> Standing:
         return worst(self.loop_standing(workflow, loop) for loop in workflow.loops.values())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import time
 from collections import deque
 from collections.abc import AsyncIterator, Callable
@@ -10,6 +11,7 @@ from typing import Final
 
 from treadle_controller.store.records import EventRecord
 
+_log = logging.getLogger(__name__)
 _REMEMBERED: Final = 1_000  # events in memory, for streams that lag
 
 
@@ -33,6 +35,7 @@ class Journal:
     ) -> None:
         """Append an event about one object; `workflow` is the one that it belongs to, if any."""
         self._last += 1
+        _log.log(logging.DEBUG if kind == "loop" else logging.INFO, "%s %s: %s: %s", kind, name, code, message)
         record = EventRecord(
             sequence=self._last,
             time=time.time(),
@@ -46,7 +49,7 @@ class Journal:
         )
         self._unsaved.append(record)
         self._recent.append(record)
-        self._wake()
+        self._added.set()
         self._on_add()
 
     def take_unsaved(self) -> list[EventRecord]:
@@ -56,16 +59,12 @@ class Journal:
     async def follow(self, after: int) -> AsyncIterator[EventRecord]:
         """Yield events after a sequence as they happen; one that lags too far skips the oldest."""
         while True:
-            added = self._added
             for record in [one for one in self._recent if one.sequence > after]:
                 after = record.sequence
                 yield record
             if self._last <= after:
-                await added.wait()
+                self._added.clear()  # whoever waits already was woken by the one before
+                await self._added.wait()
 
     def oldest_in_memory(self) -> int:
         return self._recent[0].sequence if self._recent else self._last + 1
-
-    def _wake(self) -> None:
-        self._added.set()
-        self._added = asyncio.Event()

@@ -61,7 +61,7 @@ class Leader:
         self.watchers = Watchers()
         self.journal = Journal(image.namespace, last_event, self._wake_up)
         self._wake = asyncio.Event()
-        self._touched: set[str] = set()
+        self._touched: dict[str, dict[str, None] | None] = {}  # loops by workflow; None: all of it
         self._settler = Settler(image, self.journal, self.unsent, clock)
         self._admission = Admission(image, link, self.unsent, self.persist)
         self.deletion = Deletion(self)
@@ -78,7 +78,7 @@ class Leader:
                 loop = workflow.loops.get(assignment.id.loop)
                 if assignment.held and not assignment.releasing and loop is not None:
                     self.unsent[assignment.id] = Place(assignment.id, assignment.agent, loop)
-            workflow.was_completed = self.image.workflow_standing(workflow).state is State.COMPLETED
+            workflow.was_completed = self.image.is_completed(workflow)
         await self.link.start()
 
     async def run(self) -> None:
@@ -89,9 +89,13 @@ class Leader:
             group.create_task(self._run_probes(), name="leader tails")
             group.create_task(self.link.run(), name="leader beat")
 
-    def touch(self, workflow: str) -> None:
-        """Look at a workflow in the next round."""
-        self._touched.add(workflow)
+    def touch(self, workflow: str, loop: str = "") -> None:
+        """Look at a workflow in the next round, or only at one of its loops and what hangs on it."""
+        loops = self._touched.setdefault(workflow, {}) if loop else None
+        if loops is not None:
+            loops[loop] = None
+        elif not loop:
+            self._touched[workflow] = None
         self._wake_up()
 
     async def persist(self, changes: Changes) -> None:
@@ -115,10 +119,10 @@ class Leader:
     async def run_once(self) -> None:
         """One round: settle, write, tell Redis, send."""
         changes, self.changes = self.changes, Changes()
-        touched, self._touched = self._touched, set()
+        touched, self._touched = self._touched, {}
         found = [workflow for name in touched if (workflow := self.image.workflows.get(name)) is not None]
         for workflow in found:
-            self._settler.settle(workflow, changes)
+            self._settler.settle(workflow, changes, touched[workflow.name])
             self._note_completion(workflow)
         changes.events = self.journal.take_unsaved()
         if changes.to_write:
@@ -151,7 +155,7 @@ class Leader:
             self.logs.subscribe()
 
     def _note_completion(self, workflow: WorkflowImage) -> None:
-        completed = bool(workflow.loops) and self.image.workflow_standing(workflow).state is State.COMPLETED
+        completed = self.image.is_completed(workflow)
         if completed and not workflow.was_completed:
             self.journal.add(
                 "workflow", workflow.name, "workflow-completed", "all its loops have completed", workflow=workflow.name
@@ -218,11 +222,12 @@ class Leader:
             loops = [replace(loop, entered=False) for loop in workflow.loops.values() if not loop.removed]
             workflow.put_loops(loops)
             self.changes.loops |= {(workflow.name, loop.name): loop for loop in loops}
-            for id_, old in workflow.assignments.items():
+            for id_, old in list(workflow.assignments.items()):
                 loop = workflow.loops.get(id_.loop)
                 if old.held and not old.releasing and loop is not None and loop.desired is not Desired.STOPPED:
                     new = replace(old, epoch=self.image.next_epoch(), sequence=old.sequence + 1)
-                    workflow.assignments[id_] = self.changes.assignments[id_] = new
+                    self.image.put_assignment(workflow, new)
+                    self.changes.assignments[id_] = new
                     self.unsent[id_] = Place(id_, new.agent, loop)
         self.changes.epoch = self.image.epoch
 

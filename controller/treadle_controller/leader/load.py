@@ -35,7 +35,7 @@ def _load_assignments(connection: Connection, image: Image) -> None:
         if key not in plans:
             compiled = workflows.load_compiled(connection, image.namespace, *key)
             plans[key] = {plan.loop: plan for plan in compiled.plans}
-        workflow.assignments[assignment.id] = assignment
+        image.put_assignment(workflow, assignment)
         workflow.plans[assignment.id] = plan = plans[key][assignment.id.loop]
         if assignment.held:
             image.fleet.take(assignment.agent, plan.pool)

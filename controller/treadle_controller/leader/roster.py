@@ -68,7 +68,9 @@ class Roster:
             return
         self.streams.pop(stream.agent, None)
         self._set_liveness(stream.agent, Liveness.DISCONNECTED)
-        self._leader.journal.add("agent", stream.agent, "agent-disconnected", "its session ended; its loops are held")
+        because = f": {stream.why.message}" if stream.why is not None else ""
+        message = f"its session ended{because}; its loops are held"
+        self._leader.journal.add("agent", stream.agent, "agent-disconnected", message)
 
     def tick(self) -> None:
         """Judge the agents whose time is over."""
@@ -110,8 +112,7 @@ class Roster:
         self._leader.changes.agents[hello.agent] = record
         self._leader.changes.node_types |= new
         self._image.fleet.put(as_agent(record))
-        for _, assignment in self._image.held_by(hello.agent):
-            self._leader.touch(assignment.id.workflow)
+        self._touch_held(hello.agent)
 
     def _adopt(self, hello: pb.Hello) -> None:
         """Take over what the agent runs; what it was to let go and does not run, is let go."""
@@ -186,8 +187,7 @@ class Roster:
         agent.draining = True
         self._image.fleet.changed()
         self._leader.journal.add("agent", stream.agent, "agent-draining", "it is being stopped, its loops are drained")
-        for _, assignment in self._image.held_by(stream.agent):
-            self._leader.touch(assignment.id.workflow)
+        self._touch_held(stream.agent)
 
     def observe(self, agent: str, statuses: Iterable[loop_pb2.LoopStatus]) -> list[pb.StatusAnswer.ValueType]:
         """Take over statuses, the latest of each replica; returns an answer for each."""
@@ -223,7 +223,7 @@ class Roster:
             message = f"{new.state.name.lower()}{because}"
             self._leader.journal.add("loop", str(id_), code, message, workflow=workflow.name, actor=actor)
         if new.state in _DECISIVE or workflow.waits:
-            self._leader.touch(workflow.name)
+            self._leader.touch(workflow.name, id_.loop)
         else:
             self._leader.watchers.state_changed(workflow.name)
 
@@ -256,8 +256,12 @@ class Roster:
             return
         agent.liveness = liveness
         self._image.fleet.changed()
-        for _, assignment in self._image.held_by(name):
-            self._leader.touch(assignment.id.workflow)
+        self._touch_held(name)
+
+    def _touch_held(self, agent: str) -> None:
+        """Look again at whatever an agent holds."""
+        for _, assignment in self._image.held_by(agent):
+            self._leader.touch(assignment.id.workflow, assignment.id.loop)
 
     def _touch_waiting(self) -> None:
         """Look again at whatever could not be placed so far."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import replace
 from typing import Final
 
@@ -27,12 +27,14 @@ class Settler:
         self._unsent = unsent
         self._clock = clock
 
-    def settle(self, workflow: WorkflowImage, changes: Changes) -> None:
-        """Reconcile until nothing is left to do now."""
+    def settle(self, workflow: WorkflowImage, changes: Changes, only: Collection[str] | None = None) -> None:
+        """Reconcile until nothing is left to do now; `only` names the loops that anything happened to."""
         before = workflow.waits
         for _ in range(_MOST_PASSES):
+            if workflow.waiting:
+                only = None
             workflow.waits = {}
-            actions = reconcile(workflow.picture(), self._image.fleet)
+            actions = reconcile(workflow.picture(), self._image.fleet, only)
             self._forget_probes(workflow, actions)
             for action in actions:
                 self._apply(workflow, action, changes)
@@ -114,8 +116,7 @@ class Settler:
 
     def _drop(self, workflow: WorkflowImage, action: Drop, changes: Changes) -> None:
         loop = workflow.loops.pop(action.loop)
-        for id_ in [id_ for id_ in workflow.assignments if id_.loop == loop.name]:
-            del workflow.assignments[id_]
+        for id_ in self._image.drop_assignments(workflow, loop.name):
             workflow.observed.pop(id_, None)
             workflow.plans.pop(id_, None)
             changes.assignments.pop(id_, None)
@@ -124,11 +125,13 @@ class Settler:
         self._journal.add("loop", f"{loop.workflow}/{loop.name}", "loop-removed", "it is gone", workflow=loop.workflow)
 
     def _put(self, workflow: WorkflowImage, assignment: Assignment, changes: Changes) -> None:
-        workflow.assignments[assignment.id] = assignment
+        self._image.put_assignment(workflow, assignment)
         changes.assignments[assignment.id] = assignment
 
     def _forget_probes(self, workflow: WorkflowImage, actions: list[Action]) -> None:
         """A tail that nobody asks about any more has to be looked at anew the next time."""
+        if not workflow.probes and not workflow.drained:
+            return
         asked = {action.loop for action in actions if isinstance(action, Probe)}
         releasing = {id_.loop for id_, assignment in workflow.assignments.items() if assignment.releasing}
         asked |= {action.id.loop for action in actions if isinstance(action, Release | Update)} | releasing
