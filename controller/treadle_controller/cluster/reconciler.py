@@ -240,4 +240,3 @@ class _Pass:
     def _seen(self, assignment: Assignment) -> Observed | None:
         seen = self._picture.observed.get(assignment.id)
         return seen if seen is not None and seen.epoch == assignment.epoch else None
-

@@ -124,6 +124,8 @@ class Leader:
         for workflow in found:
             self._settler.settle(workflow, changes, touched[workflow.name])
             self._note_completion(workflow)
+            if workflow.probes:
+                self._draining.set()
         changes.events = self.journal.take_unsaved()
         if changes.to_write:
             await self.persist(changes)
@@ -171,10 +173,13 @@ class Leader:
 
     async def _run_probes(self) -> None:
         while True:
+            await self._draining.wait()
             await asyncio.sleep(_PROBE_S)
-            for workflow in list(self.image.workflows.values()):
-                if workflow.probes:
-                    await self._probe(workflow)
+            probing = [workflow for workflow in self.image.workflows.values() if workflow.probes]
+            if not probing:
+                self._draining.clear()
+            for workflow in probing:
+                await self._probe(workflow)
 
     async def _probe(self, workflow: WorkflowImage) -> None:
         """Look which tails have worked their queues off."""

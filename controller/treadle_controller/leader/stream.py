@@ -22,6 +22,7 @@ class AgentStream:
     def __init__(self, agent: str, session: str, clock: Callable[[], float]) -> None:
         self.agent = agent
         self.session = session
+        self.why: Why | None = None  # it was ended, if the controller did
         self.last_report = 0  # the newest report whose events were taken over
         self._clock = clock
         self._outbox: Outbox[Change] = Outbox()
@@ -55,6 +56,7 @@ class AgentStream:
         if self._flushing is not None:
             self._flushing.cancel()
         if why is not None:
+            self.why = why
             self._messages.put_nowait(pb.SessionResponse(goodbye=pb.Goodbye(reason=wire.reason(why))))
         self._ended = True
         self._messages.put_nowait(None)

@@ -180,9 +180,9 @@ class ScriptedAgent:
         self.say(pb.SessionRequest(report=pb.Report(sequence=self._beats, statuses=[status])))
 
     async def _beat(self) -> None:
-        while True:
-            interval = self.welcome.heartbeat_interval.ToTimedelta().total_seconds() if self.welcome else 0.1
-            await asyncio.sleep(interval)
+        await self.until(lambda: self.welcome is not None)
+        while self.welcome is not None:
+            await asyncio.sleep(self.welcome.heartbeat_interval.ToTimedelta().total_seconds())
             self._beats += 1
             self.say(pb.SessionRequest(heartbeat=pb.Heartbeat(sequence=self._beats, redis_reachable=True)))
 

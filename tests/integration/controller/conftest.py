@@ -26,7 +26,12 @@ def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> bool | None:
         return None
     runner = pyfuncitem.session.stash.setdefault(_RUNNER, asyncio.Runner())
     names = pyfuncitem._fixtureinfo.argnames
-    runner.run(pyfuncitem.obj(**{name: pyfuncitem.funcargs[name] for name in names}))
+    try:
+        runner.run(pyfuncitem.obj(**{name: pyfuncitem.funcargs[name] for name in names}))
+    except Exception as exc:
+        if isinstance(process := pyfuncitem.funcargs.get("controller"), ControllerProcess):
+            exc.add_note(process.log())
+        raise
     return True
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import urllib.request
+from typing import Any, cast
 
 import grpc
 import msgspec
@@ -272,9 +273,10 @@ async def test_health_reflection_and_metrics_answer(controller: ControllerProces
         await client.apply(document("orders", loop("fetch", pushes="raw")))
         await client.until("orders", lambda one: one.state == RUNNING)
         async with aio.insecure_channel(controller.address) as channel:
-            healthy = await health_pb2_grpc.HealthStub(channel).Check(health_pb2.HealthCheckRequest())
-            asked = reflection_pb2.ServerReflectionRequest(list_services="")
-            call = reflection_pb2_grpc.ServerReflectionStub(channel).ServerReflectionInfo(iter([asked]))
+            health: Any = health_pb2_grpc.HealthStub(channel)
+            reflection: Any = reflection_pb2_grpc.ServerReflectionStub(cast("Any", channel))
+            healthy = await health.Check(health_pb2.HealthCheckRequest())
+            call = reflection.ServerReflectionInfo(iter([reflection_pb2.ServerReflectionRequest(list_services="")]))
             services = [one.name async for answer in call for one in answer.list_services_response.service]
         pages = [await asyncio.to_thread(_get, f"http://{controller.http}/{page}") for page in ("healthz", "readyz")]
         metrics = await asyncio.to_thread(_get, f"http://{controller.http}/metrics")
