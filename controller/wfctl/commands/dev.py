@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from wfctl import documents
 from wfctl.cli import DURATION, Verb, with_settings
+from wfctl.documents import Document
+from wfctl.output import hint
 from wfctl.settings import Settings
+
+if TYPE_CHECKING:
+    from wfctl.dev.cluster import ClusterConfig
 
 
 @click.command(cls=Verb)
@@ -50,7 +55,27 @@ def dev(settings: Settings, /, files: tuple[str, ...], limit: float | None, **op
     """
     given = documents.read(files)
     from wfctl.dev.cluster import ClusterConfig, nodes_arguments
-    from wfctl.dev.session import Session
 
     config = ClusterConfig(**{**options, "nodes": nodes_arguments(options["nodes"])})
-    return Session(settings, config, given, limit_s=limit).run()
+    return _run(settings, config, given, limit)
+
+
+def _run(settings: Settings, config: ClusterConfig, given: list[Document], limit_s: float | None) -> int:
+    """Start everything, stay until the end, and leave nothing running whatever happens."""
+    from wfctl.dev.cluster import Cluster
+    from wfctl.dev.signals import Signals, Stopped
+
+    signals = Signals()
+    signals.listen()
+    cluster = Cluster(config, hurry=lambda: signals.ordered)
+    hint("starting Valkey, the controller and the agents ...")
+    try:
+        cluster.start()
+        # Only now: importing gRPC takes as long as the daemons need to start, and they started before it had threads.
+        from wfctl.dev.session import Session
+
+        return Session(settings, cluster, signals, given, limit_s=limit_s).run()
+    except Stopped:
+        return 0
+    finally:
+        cluster.stop()

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import signal
-import threading
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -15,8 +13,9 @@ from treadle.v1 import agent_pb2, agent_service_pb2, loop_service_pb2, queue_ser
 from wfctl.client import Client
 from wfctl.commands import apply
 from wfctl.dev import snapshot, view
-from wfctl.dev.cluster import Cluster, ClusterConfig
+from wfctl.dev.cluster import Cluster
 from wfctl.dev.logs import LogReader
+from wfctl.dev.signals import Signals, Stopped
 from wfctl.dev.snapshot import Snapshot
 from wfctl.documents import Document
 from wfctl.errors import DaemonFailed, InvalidWorkflow, Unhealthy, Unreachable, WfctlError
@@ -27,38 +26,6 @@ from wfctl.settings import Settings
 _LOOK_S: Final = 0.2
 _AGENTS_S: Final = 30.0
 _BEGIN_S: Final = 60.0  # with --for: how long loops may take until they run
-_SIGNALS: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-
-
-class Stopped(Exception):
-    """Somebody asked us to stop."""
-
-
-class Signals:
-    """Counts the signals that ask us to stop: one is a wish, two are an order."""
-
-    def __init__(self) -> None:
-        self._count = 0
-        self._changed = threading.Event()
-
-    def listen(self) -> None:
-        """Take the signals over; belongs to the main thread."""
-        for number in _SIGNALS:
-            signal.signal(number, lambda *_: self._received())
-
-    @property
-    def ordered(self) -> bool:
-        """Whether the stop has to be now."""
-        return self._count > 1
-
-    def pause(self, seconds: float) -> None:
-        """Wait. Raises Stopped as soon as a signal came."""
-        if self._changed.wait(seconds):
-            raise Stopped
-
-    def _received(self) -> None:
-        self._count += 1
-        self._changed.set()
 
 
 @dataclass(slots=True)
@@ -85,35 +52,32 @@ class Ending:
 
 
 class Session:
-    """One run of `wfctl dev`. `run()` returns the exit code."""
+    """One run of `wfctl dev` over a cluster that has been started. `run()` returns the exit code."""
 
     def __init__(
-        self, settings: Settings, config: ClusterConfig, documents: Sequence[Document], *, limit_s: float | None
+        self,
+        settings: Settings,
+        cluster: Cluster,
+        signals: Signals,
+        documents: Sequence[Document],
+        *,
+        limit_s: float | None,
     ) -> None:
         self._settings = settings
+        self._cluster = cluster
+        self._signals = signals
         self._documents = documents
         # Without files somebody applies them later, and one that completes is not the end.
         self._ending = Ending(limit_s, by_itself=bool(documents))
-        self._signals = Signals()
-        self._cluster = Cluster(config, hurry=lambda: self._signals.ordered)
         self._last = Snapshot()
         self._away = False
 
     def run(self) -> int:
-        """Run until a signal, the time or the end of all loops; whatever happens, nothing is left running."""
-        self._signals.listen()
-        try:
-            code = self._run()
-        except Stopped:
-            code = 0
-        finally:
-            self._cluster.stop()
-        return code
+        """Wait until all is up, apply the documents, show what happens, and let the loops finish.
 
-    def _run(self) -> int:
+        Raises Stopped when a signal comes before there is anything to show, and WfctlError.
+        """
         begun = time.monotonic()
-        hint("starting Valkey, the controller and the agents ...")
-        self._cluster.start()
         self._cluster.wait_listening(self._signals.pause)
         settings = replace(self._settings, address=self._cluster.address, cacert=None, cert=None, key=None, token=None)
         with Client(settings) as client:
