@@ -62,6 +62,7 @@ class Hosts:
         self._greeting: list[ToChild] = []
         self._pending = 0  # children that are being started
         self._early: dict[int, int] = {}  # ends of such, told before their beginning
+        self._spare: frozenset[int] = frozenset()
         self._to_sweep: set[str] = set()
         self._sweeping = False
         self._tasks: set[asyncio.Task[None]] = set()
@@ -71,6 +72,8 @@ class Hosts:
     async def start(self) -> None:
         """Wait until children can be started. Raises SpawnFailed."""
         linux.become_subreaper()
+        # Whoever became this program by exec may have left children of its own; they are none of our business.
+        self._spare = frozenset(sweeper.children(os.getpid())) - {self._spawner.pid}
         await self._spawner.ready()
 
     def start_shared(self) -> None:
@@ -120,7 +123,7 @@ class Hosts:
 
     def tend(self) -> None:
         """Collect orphans that ended; call it now and then."""
-        sweeper.reap({self._spawner.pid})
+        sweeper.reap({self._spawner.pid, *self._spare})
 
     # Beginnings.
 
@@ -212,7 +215,7 @@ class Hosts:
         try:
             while self._to_sweep:
                 markers, self._to_sweep = frozenset(self._to_sweep), set()
-                ours = {self._spawner.pid, *self._children}
+                ours = {self._spawner.pid, *self._children, *self._spare}
                 killed = await asyncio.to_thread(sweeper.kill_descendants, markers, supervisor=os.getpid(), spare=ours)
                 if killed:
                     _log.warning("killed what dead children had left behind", extra={"pids": killed})
@@ -220,8 +223,8 @@ class Hosts:
             self._sweeping = False
 
     def _sweep_all(self) -> None:
-        sweeper.kill_descendants((), supervisor=os.getpid(), spare=())
-        sweeper.reap(())
+        sweeper.kill_descendants((), supervisor=os.getpid(), spare=self._spare)
+        sweeper.reap(self._spare)
 
     def _spawn(self, work: Coroutine[Any, Any, None], name: str) -> None:
         task = asyncio.get_running_loop().create_task(work, name=name)

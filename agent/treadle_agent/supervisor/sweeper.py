@@ -33,7 +33,7 @@ def kill_descendants(markers: Collection[str], *, supervisor: int, spare: Collec
 
 def reap(spare: Collection[int]) -> None:
     """Collect orphans that have ended, but none of `spare`, whose ends others wait for."""
-    for pid in _children(os.getpid()):
+    for pid in children(os.getpid()):
         if pid not in spare:
             try:
                 os.waitpid(pid, os.WNOHANG)
@@ -59,7 +59,8 @@ def _owner(entry: os.DirEntry[str]) -> int:
         return -1
 
 
-def _children(parent: int) -> list[int]:
+def children(parent: int) -> list[int]:
+    """Return the children of a process's main thread, zombies included."""
     text = _read(parent, f"task/{parent}/children")
     return [int(pid) for pid in text.split()]
 
