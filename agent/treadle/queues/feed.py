@@ -179,13 +179,17 @@ class Feed:
         if reader in self._hot:
             self._hot[reader] = time.monotonic()
             if reader.full:
-                # The loop looks at `parked` after it has taken something: look again, it may just have done so.
-                reader.parked = True
-                if not reader.low:
-                    del self._hot[reader]
-                else:
-                    reader.parked = False
+                del self._hot[reader]
+                self._park(reader)
         reader.tenure.wake()
+
+    def _park(self, reader: Reader) -> None:
+        """Leave it to the loop to ask for more."""
+        reader.parked = True
+        # The loop looks at `parked` after it has taken something, and may have done that just before.
+        if reader.low:
+            reader.parked = False
+            self.want(reader)
 
     def _repair(self, reader: Reader) -> None:
         """Have entries that treadle did not write moved to the dead letters."""
@@ -247,7 +251,9 @@ class Feed:
                 self._lose(reader, TenureLost("A queue's record is no hash.", reason="bad-type", queue=reader.queue))
                 continue
             reader.learn(tail, writers_gone=gone == 1, drained=drained == 1)
-            if data and not reader.full:
+            if data and reader.full:
+                self._park(reader)
+            elif data:
                 self.want(reader)
             elif not data and gone:
                 reader.tenure.wake()
@@ -261,8 +267,9 @@ class Feed:
 
     def _claim(self, reader: Reader) -> None:
         if reader.claiming:
+            reader.rang = True
             return
-        reader.claiming = True
+        reader.claiming, reader.rang = True, False
         tenure = reader.tenure
         self._call(
             lambda answer: self._claimed(reader, answer),
@@ -290,6 +297,8 @@ class Feed:
                 reader.parked = True
             case b"EMPTY":
                 reader.learn(answer[1], writers_gone=answer[2] == 1, drained=answer[3] == 1)
+                if reader.rang:  # the ring travels on another connection: it may be here before this answer
+                    self._claim(reader)
             case code:
                 reason = {b"FENCED": "fenced", b"SHIFTED": "shifted"}.get(code, "bad-type")
                 self._lose(reader, TenureLost("The claim was refused.", reason=reason, queue=reader.queue))

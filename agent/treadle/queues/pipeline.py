@@ -16,6 +16,7 @@ from bisect import bisect_right
 from collections import deque
 from collections.abc import Callable, Sequence
 from itertools import accumulate
+from operator import itemgetter
 from typing import Any
 
 from treadle.errors import TenureLost
@@ -27,6 +28,8 @@ MAX_ITERATIONS = 2000
 MAX_BYTES = 1024 * 1024
 BACKOFF_S = (0.1, 1.0)
 FULL_LOOK_S = 5.0  # a ring for room that got lost costs no more than this
+
+_SIZE = itemgetter(5)  # of an iteration
 
 _LOST = {
     b"FENCED": ("fenced", "Another instance of the loop has taken over."),
@@ -48,7 +51,7 @@ class Commit:
         self.nonce = nonce
         self.iterations = iterations
         self.counted = len(iterations) - int(contents.completes)
-        self.size = sum(iteration[5] for iteration in iterations)
+        self.size = sum(map(_SIZE, iterations))
         self.ranges: Ranges = contents.ranges
         self.payload = payload
         self.sends = 0
@@ -69,6 +72,7 @@ class Pipeline:
         self.flying: Commit | None = None
         self.lost: TenureLost | None = None
         self.want_inc = False
+        self.astray = False  # this is no longer the right server
         self.full_on: str | None = None  # the queue whose room is waited for
         self.not_before = 0.0
         self.trouble: str | None = None
@@ -78,6 +82,7 @@ class Pipeline:
         self._built = 0
         self._weigh = weigh
         self._rooms: dict[str, tuple[int, int]] = {}
+        self._rang: set[str] = set()  # rings for room since the last sending
         self._backoff_s = BACKOFF_S[0]
 
     @property
@@ -98,10 +103,12 @@ class Pipeline:
             return None
         commit.on_wire = True
         commit.sends += 1
+        self._rang.clear()
         return commit
 
     def disconnected(self) -> None:
         """Take note that the connection is gone: whether what flies was done is not known."""
+        self.astray = False
         if self.flying is not None:
             self.flying.on_wire = False
 
@@ -142,6 +149,8 @@ class Pipeline:
     def room(self, queue: str) -> bool:
         """Take a ring for room; True when this loop waits for it. The next group finds out how much there is."""
         if self.full_on != queue:
+            # The ring travels on another connection: it may be here before the refusal that asked for it.
+            self._rang.add(queue)
             return False
         self._rooms[queue] = (1, 1)
         self.full_on = None
@@ -161,7 +170,7 @@ class Pipeline:
         waiting = self.waiting
         take = waiting.popleft
         group = [take() for _ in range(min(MAX_ITERATIONS, len(waiting)))]
-        sizes = list(accumulate(iteration[5] for iteration in group))
+        sizes = list(accumulate(map(_SIZE, group)))
         if sizes[-1] > MAX_BYTES:
             group = self._keep(group, max(1, bisect_right(sizes, MAX_BYTES)))
         contents = Contents(group)
@@ -192,7 +201,9 @@ class Pipeline:
     def _full(self, commit: Commit, answer: Sequence[Any], now: float) -> None:
         queue, messages, size = answer[1].decode(), answer[2], answer[3]
         self._rooms[queue] = (messages, size)
-        if messages == 0 or size == 0:
+        if queue in self._rang:
+            self._rooms[queue] = (1, 1)
+        elif messages == 0 or size == 0:
             self.full_on = queue
             self.not_before = now + FULL_LOOK_S
         if commit.sends > 1:
@@ -211,6 +222,7 @@ class Pipeline:
                 self.not_before = now + self._backoff_s
                 self._backoff_s = min(BACKOFF_S[1], self._backoff_s * 2)
             case Remedy.RELOCATE:
+                self.astray = True
                 self.not_before = now + BACKOFF_S[0]
             case Remedy.NONE:
                 self._lose("refused", f"The server refused the commit: {error}", [])

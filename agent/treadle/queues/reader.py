@@ -69,6 +69,7 @@ class Reader:
         "never_ends",
         "parked",
         "queue",
+        "rang",
         "repairing",
         "returned",
         "taken",
@@ -93,6 +94,7 @@ class Reader:
         self.repairing = False
         self.counted = counted
         self.claiming = False
+        self.rang = False  # while a claim was under way
         self.claimed = 0  # messages claimed and not committed
         self.claimed_at = 0.0
         self.last_claim = 0  # the end of the last range that is known

@@ -309,3 +309,15 @@ def test_reads_that_follow_one_another_are_one_range_and_pushing_nothing_may_exc
     assert commit is not None
     assert commit.ranges == {"in": [5, 7]}
     assert parse(commit.payload)[1] == b"treadle_acknowledge"
+
+
+def test_a_ring_for_room_that_overtakes_the_refusal_is_not_lost() -> None:
+    pipe = pipeline()
+    pipe.waiting.append(iteration(b"a"))
+    assert pipe.due(0.0) is not None
+
+    assert not pipe.room("q")
+    pipe.answered([b"FULL", b"q", 0, -1], 0.0)
+
+    assert pipe.full_on is None
+    assert pipe.due(0.0) is not None
