@@ -24,6 +24,7 @@ from wfctl.output import hint
 from wfctl.settings import Settings
 
 _LOOK_S: Final = 0.2
+_START_LOOK_S: Final = 0.02
 _AGENTS_S: Final = 30.0
 _BEGIN_S: Final = 60.0  # with --for: how long loops may take until they run
 
@@ -92,17 +93,20 @@ class Session:
 
     def _await_agents(self, client: Client) -> None:
         deadline = time.monotonic() + _AGENTS_S
-        wanted = self._cluster.config.agents
-        while True:
-            found = client.call(client.agents.ListAgents, agent_service_pb2.ListAgentsRequest()).agents
-            names = {f"dev-{number}" for number in range(1, wanted + 1)}
-            if names <= {item.name for item in found if item.state == agent_pb2.AGENT_STATE_READY}:
-                return
+        wanted = {f"dev-{number}" for number in range(1, self._cluster.config.agents + 1)}
+        while not wanted <= self._ready_agents(client):
             self._cluster.watch(restart=False)
             if time.monotonic() > deadline:
                 ends = "\n".join(agent.log_end() for agent in self._cluster.agents)
                 raise DaemonFailed(f"not all agents are ready after {_AGENTS_S:g}s\n{ends}")
-            self._signals.pause(0.02)
+            self._signals.pause(_START_LOOK_S)
+
+    def _ready_agents(self, client: Client) -> set[str]:
+        try:
+            found = client.call(client.agents.ListAgents, agent_service_pb2.ListAgentsRequest()).agents
+        except Unreachable:
+            return set()  # if it died, the look after the daemons says so, with the end of its log
+        return {item.name for item in found if item.state == agent_pb2.AGENT_STATE_READY}
 
     def _apply(self, client: Client) -> None:
         for document in self._documents:
