@@ -113,7 +113,7 @@ class Sessions:
             record.shut_until = now + self._settings.quarantine_s
             return Refused(_quarantined(agent), ends=replaced)
         record.session, record.boot_id = self._make_id(), boot_id
-        record.deadline = now + self.lease_s
+        record.deadline = self._end_of_lease(now)
         return Opened(record.session, self.interval_s, self.lease_s, replaced)
 
     def beat(self, agent: str, session: str, now: float) -> bool:
@@ -121,7 +121,7 @@ class Sessions:
         record = self._records.get(agent)
         if record is None or not session or record.session != session:
             return False
-        record.deadline = now + self.lease_s
+        record.deadline = self._end_of_lease(now)
         return True
 
     def close(self, agent: str, session: str, now: float) -> bool:
@@ -146,6 +146,9 @@ class Sessions:
 
     def next_deadline(self) -> float | None:
         return min((r.deadline for r in self._records.values() if r.deadline is not None), default=None)
+
+    def _end_of_lease(self, now: float) -> float:
+        return max(now + self.lease_s, self._judges_from)
 
     def _end_of_hold(self, now: float) -> float:
         return max(now + self._settings.hold_s, self._judges_from)

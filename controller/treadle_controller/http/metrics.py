@@ -102,10 +102,17 @@ def _queues(namespace: str, queues: Mapping[str, QueueStats]) -> list[_Metric]:
 def _agents(image: Image) -> list[_Metric]:
     agents = image.fleet.agents.values()
     ready = [({"agent": agent.name}, float(agent.liveness is Liveness.READY)) for agent in agents]
+    closed = [({"agent": agent.name}, float(agent.cordoned or agent.draining)) for agent in agents]
     slots = [({"agent": a.name, "pool": pool}, float(count)) for a in agents for pool, count in a.slots.items()]
     used = [({"agent": a.name, "pool": pool}, float(a.used.get(pool, 0))) for a in agents for pool in a.slots]
     return [
         ("treadle_agent_ready", "gauge", "Whether the agent is connected.", ready),
+        (
+            "treadle_agent_closed",
+            "gauge",
+            "Whether the agent takes no new loops: cordoned, drained, being stopped.",
+            closed,
+        ),
         ("treadle_agent_slots", "gauge", "Slots that the agent has.", slots),
         ("treadle_agent_slots_used", "gauge", "Slots that are taken.", used),
     ]

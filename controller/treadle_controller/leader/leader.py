@@ -61,6 +61,7 @@ class Leader:
         self.watchers = Watchers()
         self.journal = Journal(image.namespace, last_event, self._wake_up)
         self._wake = asyncio.Event()
+        self._draining = asyncio.Event()  # some tail is watched
         self._touched: dict[str, dict[str, None] | None] = {}  # loops by workflow; None: all of it
         self._settler = Settler(image, self.journal, self.unsent, clock)
         self._admission = Admission(image, link, self.unsent, self.persist)

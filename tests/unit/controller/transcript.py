@@ -1,0 +1,60 @@
+"""Plays a transcript against the sessions: commands at the margin, what follows from them indented below."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from itertools import count
+
+from treadle_controller.cluster.sessions import Refused, Sessions, SessionSettings
+
+
+class Player:
+    """The sessions of all agents, and the time."""
+
+    def __init__(self) -> None:
+        self.now = 0.0
+        numbers = count(1)
+        self.sessions = Sessions(SessionSettings(), started=0.0, make_id=lambda: f"s{next(numbers)}")
+
+    def play(self, text: str) -> str:
+        """Return the transcript with what really follows."""
+        lines: list[str] = []
+        for line in text.splitlines():
+            if line.startswith("  "):
+                continue
+            lines.append(line)
+            if line and not line.startswith("#"):
+                lines += [f"  {said}" for said in self._run(line)]
+        return "\n".join(lines) + "\n"
+
+    def _run(self, line: str) -> Iterable[str]:
+        verb, *words = line.split()
+        command: Callable[..., Iterable[str]] = getattr(self, f"do_{verb}")
+        return command(*words)
+
+    def do_at(self, time: str) -> Iterable[str]:
+        """Let the time come, and judge whoever is due until then."""
+        while (due := self.sessions.next_deadline()) is not None and due <= float(time):
+            self.now = max(self.now, due)
+            for lost in self.sessions.tick(self.now):
+                live = f" with session {lost.session}" if lost.session else ""
+                yield f"{self.now:.1f} {lost.agent} lost{live}: {lost.why.code}"
+        self.now = float(time)
+
+    def do_expect(self, agent: str) -> Iterable[str]:
+        self.sessions.expect(agent)
+        return ()
+
+    def do_open(self, agent: str, boot_id: str) -> Iterable[str]:
+        opened = self.sessions.open(agent, boot_id, self.now)
+        if isinstance(opened, Refused):
+            yield f"refused: {opened.why.code}" + (f", ends {opened.ends}" if opened.ends else "")
+            return
+        replaces = f", replaces {opened.replaces}" if opened.replaces else ""
+        yield f"{opened.session}: beat every {opened.interval_s:g} s, lease {opened.lease_s:g} s{replaces}"
+
+    def do_beat(self, agent: str, session: str) -> Iterable[str]:
+        return () if self.sessions.beat(agent, session, self.now) else ("refused",)
+
+    def do_close(self, agent: str, session: str) -> Iterable[str]:
+        return () if self.sessions.close(agent, session, self.now) else ("ignored",)
