@@ -110,7 +110,7 @@ def _agents(image: Image) -> list[_Metric]:
         (
             "treadle_agent_closed",
             "gauge",
-            "Whether the agent takes no new loops: cordoned, drained, being stopped.",
+            "Whether it takes no new loops: cordoned, draining, stopping.",
             closed,
         ),
         ("treadle_agent_slots", "gauge", "Slots that the agent has.", slots),
