@@ -246,6 +246,8 @@ class RedisHost:
             self._lose(tenure, pipeline.lost)
         elif pipeline.want_inc:
             self._spawn(self._refence(tenure))
+        elif pipeline.astray:
+            self._commits.abort()  # it comes back to where the namespace is now
         self._flush(tenure)
         tenure.wake()
 

@@ -379,3 +379,15 @@ tenure.append((), (), completes=True)
 settle(tenure)
 host.stop()
 """
+
+
+def test_a_server_that_became_a_replica_is_left_and_asked_for_anew(own: World, server: TestServer) -> None:
+    own.assign(A)
+    tenure = own.host().open(spec(A, writes=["q"]))
+    own.command("REPLICAOF", "127.0.0.1", str(server.port))
+    tenure.append((), (("q", item(1)),))
+    eventually(lambda: (tenure.pipeline.trouble or "").startswith(("READONLY", "MASTERDOWN")))
+
+    own.command("REPLICAOF", "NO", "ONE")
+
+    settle(tenure)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from functools import partial
 
 import pytest
 
@@ -20,6 +21,10 @@ from tests.queue_world import (
     take_all,
     until,
 )
+from treadle.queues.admin import QueueAdmin
+from treadle.queues.codec import encode_item
+from treadle.queues.feed import Feed
+from treadle.queues.reader import Reader
 from treadle.queues.redis_host import RedisHost
 from treadle.queues.tenure import BadItem, DeadLetter
 
@@ -136,7 +141,6 @@ def test_large_messages_are_split_over_entries_and_come_back_whole(world: World)
     host = world.host()
     writer, reader = host.open(spec(A, writes=["q"])), host.open(spec(B, reads=["q"]))
     big = [bytes([n]) * 200_000 for n in range(6)]
-    from treadle.queues.codec import encode_item
 
     writer.append((), tuple(("q", encode_item({"b": b})) for b in big))
     settle(writer)
@@ -308,3 +312,25 @@ def test_limits_of_a_spec_yield_to_those_of_the_controller(world: World) -> None
     world.do(lambda admin: admin.set_limits({"q": UNBOUNDED}))
     world.host().open(spec(A, writes=["q"]))
     assert world.command("HMGET", world.key("q:q:m"), "lim_n", "full") == [b"", b"block"]
+
+
+def test_a_full_buffer_that_cooled_down_is_filled_again(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("treadle.queues.reader.HIGH_ENTRIES", 2)
+    monkeypatch.setattr("treadle.queues.feed._COUNT", (2, 2))
+    world.assign(B)
+    host = world.host()
+    reader = host.open(spec(B, reads=["q"]))
+    feed = host._host._feed
+    for n in range(10):
+        world.do(partial(QueueAdmin.push, queue="q", items=[item(n)]))
+    eventually(lambda: reader.readers["q"].full)
+
+    # It was named in a read that came back late: no longer busy, and registered anew.
+    host._do(_register_anew(feed, reader.readers["q"]))
+
+    assert take(reader, "q", 10) == list(range(10))
+
+
+async def _register_anew(feed: Feed, reader: Reader) -> None:
+    reader.parked = False
+    feed._register(reader)
