@@ -8,8 +8,9 @@ import logging
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Final
+from typing import Final, Protocol
 
 import grpc
 import grpc.aio
@@ -47,26 +48,54 @@ class Tls:
         return grpc.ssl_channel_credentials(self.ca.read_bytes(), key, cert)
 
 
+class Connection(Protocol):
+    """One stream to a controller. `run` speaks until it ends; `close` ends it, and then nothing is said any more."""
+
+    address: str
+    task: asyncio.Task[None] | None
+
+    def send(self, request: wire.SessionRequest) -> None: ...
+
+    def close(self) -> None: ...
+
+    async def run(self) -> None: ...
+
+
+OnMessage = Callable[[Connection, wire.SessionResponse], None]
+OnBroken = Callable[[Connection, str], None]
+Connect = Callable[[str, OnMessage, OnBroken], Connection]
+
+
 class Session:
     """Keeps the agent in session with a controller until it is stopped.
 
-    `deliver` gets Welcome, Assignments and LogSubscription messages, in order, on the event loop.
+    `deliver` gets Welcome, Assignments and LogSubscription messages, in order, on the event loop. `connect` makes
+    connections, gRPC channels unless told otherwise; `clock` is monotonic.
     """
 
-    def __init__(self, machine: Machine, deliver: Callable[[object], None], *, tls: Tls | None = None) -> None:
+    def __init__(
+        self,
+        machine: Machine,
+        deliver: Callable[[object], None],
+        *,
+        tls: Tls | None = None,
+        connect: Connect | None = None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
         self.machine = machine
         self._deliver = deliver
-        self._tls = tls
+        self._connect = connect if connect is not None else partial(_Channel, tls)
+        self._clock = clock
         self._loop = asyncio.get_running_loop()
         self._timer: asyncio.TimerHandle | None = None
-        self._connection: _Connection | None = None
+        self._connection: Connection | None = None
         self._closing: set[asyncio.Task[None]] = set()
         self._flushing = False
         self._acted = asyncio.Event()
 
     def start(self) -> None:
         """Connect now."""
-        self.act(self.machine.tick(time.monotonic()))
+        self.act(self.machine.tick(self._clock()))
 
     async def stop(self) -> None:
         """Close the stream; returns when the channels are closed."""
@@ -105,10 +134,10 @@ class Session:
 
     def _flush(self) -> None:
         self._flushing = False
-        self.act(self.machine.flush(time.monotonic()))
+        self.act(self.machine.flush(self._clock()))
 
     def _open(self, address: str) -> None:
-        connection = _Connection(address, self._tls, self._received, self._broken)
+        connection = self._connect(address, self._received, self._broken)
         self._connection = connection
         task = self._loop.create_task(connection.run(), name=f"session {address}")
         connection.task = task
@@ -121,14 +150,14 @@ class Session:
             _log.info("session with %s is over: %s", connection.address, reason)
             connection.close()
 
-    def _received(self, connection: _Connection, message: wire.SessionResponse) -> None:
+    def _received(self, connection: Connection, message: wire.SessionResponse) -> None:
         # What an older stream still has to say is refused.
         if connection is self._connection:
-            self.act(self.machine.received(message, time.monotonic()))
+            self.act(self.machine.received(message, self._clock()))
 
-    def _broken(self, connection: _Connection, reason: str) -> None:
+    def _broken(self, connection: Connection, reason: str) -> None:
         if connection is self._connection:
-            self.act(self.machine.broken(reason, time.monotonic()))
+            self.act(self.machine.broken(reason, self._clock()))
 
     def _set_timer(self) -> None:
         if self._timer is not None:
@@ -136,24 +165,18 @@ class Session:
             self._timer = None
         deadline = self.machine.deadline
         if deadline is not None:
-            delay = max(0.0, deadline - time.monotonic())
+            delay = max(0.0, deadline - self._clock())
             self._timer = self._loop.call_later(delay, self._tick)
 
     def _tick(self) -> None:
         self._timer = None
-        self.act(self.machine.tick(time.monotonic()))
+        self.act(self.machine.tick(self._clock()))
 
 
-class _Connection:
+class _Channel:
     """One channel with one stream. What is sent goes through a queue to its one writer."""
 
-    def __init__(
-        self,
-        address: str,
-        tls: Tls | None,
-        on_message: Callable[[_Connection, wire.SessionResponse], None],
-        on_broken: Callable[[_Connection, str], None],
-    ) -> None:
+    def __init__(self, tls: Tls | None, address: str, on_message: OnMessage, on_broken: OnBroken) -> None:
         self.address = address
         self.task: asyncio.Task[None] | None = None
         self._tls = tls

@@ -60,7 +60,15 @@ class _Placed:
 class Loops:
     """All loops of this agent. `sources` names the module of each node type, once the catalog is known."""
 
-    def __init__(self, reporter: Reporter) -> None:
+    def __init__(
+        self,
+        reporter: Reporter,
+        *,
+        clock: Callable[[], float] = time.monotonic,
+        jitter: Callable[[], float] = random.random,
+    ) -> None:
+        self._clock = clock
+        self._jitter = jitter
         self.hosts: Hosts
         self.sources: Mapping[str, str] = {}
         self.redis_id = ""
@@ -156,7 +164,7 @@ class Loops:
 
     def look(self, record: Record) -> None:
         """Take the next step for a loop, and report what it is."""
-        now = time.monotonic()
+        now = self._clock()
         match reconcile.decide(record, now=now, hold=self.hold, silent_s=self.silent_s):
             case reconcile.Start(paused):
                 self._start(record, paused=paused)
@@ -285,7 +293,7 @@ class Loops:
     def _figures(self, run: int, figures: Figures) -> None:
         placed = self._placed.get(run)
         if placed is not None:
-            mark(placed.record, time.monotonic(), figures)
+            mark(placed.record, self._clock(), figures)
             self.report(placed.record)
 
     def _ended(self, run: int, ended: Ended) -> None:
@@ -299,8 +307,8 @@ class Loops:
         self._take_end(placed.record, ended)
 
     def _take_end(self, record: Record, ended: Ended) -> None:
-        now = time.monotonic()
-        if reconcile.end(record, ended, now=now, jitter=random.random()):  # noqa: S311 - no secret
+        now = self._clock()
+        if reconcile.end(record, ended, now=now, jitter=self._jitter()):
             why = ended.why or Why("failed", "the loop failed")
             where = f"{why.node}: " if why.node else ""
             _log.warning("loop %s failed: %s%s", record.address, where, why.message, extra={"code": why.code})

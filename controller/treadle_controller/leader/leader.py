@@ -6,9 +6,9 @@ import asyncio
 import logging
 import time
 import uuid
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Coroutine, Iterable
 from dataclasses import replace
-from typing import Final
+from typing import Any, Final
 
 from treadle.errors import QueueError
 from treadle_controller.cluster.actions import Place
@@ -85,10 +85,17 @@ class Leader:
     async def run(self) -> None:
         """Run rounds, timers and the beat until one of them fails or all are cancelled."""
         async with asyncio.TaskGroup() as group:
-            group.create_task(self._run_rounds(), name="leader rounds")
-            group.create_task(self._run_ticks(), name="leader sessions")
-            group.create_task(self._run_probes(), name="leader tails")
-            group.create_task(self.link.run(), name="leader beat")
+            for name, duty in self.duties().items():
+                group.create_task(duty, name=f"leader {name}")
+
+    def duties(self) -> dict[str, Coroutine[Any, Any, None]]:
+        """Return what runs at the same time, for ever, each under its name."""
+        return {
+            "rounds": self._run_rounds(),
+            "sessions": self._run_ticks(),
+            "tails": self._run_probes(),
+            "beat": self.link.run(),
+        }
 
     def touch(self, workflow: str, loop: str = "") -> None:
         """Look at a workflow in the next round, or only at one of its loops and what hangs on it."""
