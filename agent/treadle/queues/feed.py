@@ -92,6 +92,10 @@ class Feed:
         if reader.counted:
             self._claim(reader)
             return
+        if reader.full:
+            self._hot.pop(reader, None)
+            self._park(reader)
+            return
         self._make_room_among_the_hot(reader)
         self._hot[reader] = time.monotonic()
         if self._blocked and self._asked.get(reader.queue) is not reader:
@@ -179,8 +183,7 @@ class Feed:
         if reader in self._hot:
             self._hot[reader] = time.monotonic()
             if reader.full:
-                del self._hot[reader]
-                self._park(reader)
+                self.want(reader)
         reader.tenure.wake()
 
     def _park(self, reader: Reader) -> None:
@@ -251,9 +254,7 @@ class Feed:
                 self._lose(reader, TenureLost("A queue's record is no hash.", reason="bad-type", queue=reader.queue))
                 continue
             reader.learn(tail, writers_gone=gone == 1, drained=drained == 1)
-            if data and reader.full:
-                self._park(reader)
-            elif data:
+            if data:
                 self.want(reader)
             elif not data and gone:
                 reader.tenure.wake()
