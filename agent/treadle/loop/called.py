@@ -71,9 +71,8 @@ class Called:
                     if iteration.touched:
                         run.commit(())
                     return "completed"
-                elif not iteration.touched and _no_work(output):
-                    self._idle(output)
-                    idle, due = True, 0
+                elif _no_work(output):
+                    idle, due = self._rest(output, idle=idle), 0
                     continue
                 else:
                     taken[(then - start).bit_length()] += 1
@@ -94,10 +93,16 @@ class Called:
             else:
                 stats.untouched += 1
 
-    def _idle(self, output: Any) -> None:
+    def _rest(self, output: Any, *, idle: bool) -> bool:
+        """Rest, unless the producer did something all the same and asked for no rest. Returns whether it is idle."""
         run = self._run
+        if run.iteration.touched:
+            run.commit(())
+            if not isinstance(output, Idle):
+                return idle
         run.stats.idle_ticks += 1
         run.boundary.pace.idle(run.clock.monotonic(), output.after if isinstance(output, Idle) else None)
+        return True
 
 
 def _no_work(output: Any) -> bool:

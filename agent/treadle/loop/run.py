@@ -123,7 +123,9 @@ class Run:
             self.stats.untouched += 1
             return
         self.leases.keep()
-        self.tenure.append((*reads, *iteration.reads), iteration.pushes, iteration.changes(), effects=iteration.effects)
+        # The tenure keeps what it is given; an empty list would be the one that the next iteration pushes to.
+        pushes = iteration.pushes or ()
+        self.tenure.append((*reads, *iteration.reads), pushes, iteration.changes(), effects=iteration.effects)
         iteration.keep()
 
     def failed(self, exc: BaseException) -> None:

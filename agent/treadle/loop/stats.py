@@ -7,10 +7,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
-if TYPE_CHECKING:
-    from treadle.loop.outcome import LoopError
+from treadle.loop.outcome import LoopError
 
 BUCKETS: Final = 64  # of 64-bit nanoseconds
 
