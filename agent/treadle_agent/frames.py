@@ -30,12 +30,13 @@ class Address(NamedTuple):
 
 
 class Why(msgspec.Struct, frozen=True, array_like=True):
-    """Why something failed or waits; `code` is stable, `message` one sentence."""
+    """Why something failed or waits; `code` is stable, `message` one sentence, `type` an exception's class."""
 
     code: str
     message: str
     node: str = ""
     traceback: str = ""
+    type: str = ""
 
 
 class QueueUse(msgspec.Struct, frozen=True, array_like=True):

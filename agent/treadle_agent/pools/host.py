@@ -97,6 +97,7 @@ class PoolHost(ABC):
         run = self.runs.get(number)  # None: it ended just now, and the supervisor will hear of that
         if run is not None:
             run.control(verb)  # type: ignore[arg-type]
+            self._stirred.set()
 
     def _report(self) -> None:
         rounds = 0

@@ -152,7 +152,8 @@ def ended_by(run: LoopRun, exc: BaseException) -> Ended:
 
 def _why(error: LoopError, *, traceback: int = 16 * 1024) -> Why:
     message = error.message if error.code != "exception" else f"{error.type}: {error.message}"
-    return Why(error.code, text_of(message, 2_000), error.node or "", text_of(error.traceback, traceback, end=True))
+    story = text_of(error.traceback, traceback, end=True)
+    return Why(error.code, text_of(message, 2_000), error.node or "", story, error.type)
 
 
 def _described(exc: BaseException) -> LoopError:

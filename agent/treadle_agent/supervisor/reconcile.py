@@ -191,7 +191,8 @@ def _fail(record: Record, run: Run, ended: Ended, *, now: float, jitter: float) 
 
 def _given_up(why: Why | None, verdict: GiveUp) -> Why:
     cause = why or Why("failed", "it failed")
-    return Why(cause.code, f"{cause.message} (not restarted: {verdict.because})", cause.node, cause.traceback)
+    message = f"{cause.message} (not restarted: {verdict.because})"
+    return Why(cause.code, message, cause.node, cause.traceback, cause.type)
 
 
 def _settle(record: Record, run: Run, state: State, why: Why | None) -> None:
