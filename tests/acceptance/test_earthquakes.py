@@ -30,8 +30,8 @@ def test_the_earthquakes_complete_with_the_sums_of_a_plain_script(tmp_path: Path
 
 @pytest.mark.parametrize("failpoint", FAILPOINTS)
 def test_the_sums_are_the_same_when_pool_hosts_are_killed_in_the_middle(tmp_path: Path, failpoint: str) -> None:
-    running = earthquakes(tmp_path, TREADLE_FAILPOINTS=f"{failpoint}=kill@16")
+    running = earthquakes(tmp_path, TREADLE_FAILPOINTS=f"{failpoint}=kill@24")
 
     assert earthquakes_reference.differences(tmp_path / "treadle-data" / "earthquakes.db") == []
     log = (tmp_path / "state" / "logs" / "dev-1.log").read_text()
-    assert log.count("ended with -9") >= 3, f"the fault has to bite:\n{log}\n{running.out}"
+    assert log.count("ended with -9") >= 2, f"the fault has to bite:\n{log}\n{running.out}"
