@@ -33,6 +33,7 @@ class ScriptedAgent:
         self.boot_id = uuid.uuid4().hex
         self.node_types: Iterable[node_type_pb2.NodeType] = NODE_TYPES
         self.running: dict[Key, loop_pb2.LoopStatus] = {}
+        self.ended: dict[Key, loop_pb2.LoopStatus] = {}  # reported in each session until it is released
         self.assigned: dict[Key, pb.Assignment] = {}
         self.received: list[pb.SessionResponse] = []
         self.started: list[tuple[Key, int]] = []  # every start of a loop, with its epoch
@@ -69,7 +70,7 @@ class ScriptedAgent:
             labels=self.labels,
             slots=slots,
             node_types=self.node_types,
-            running=self.running.values(),
+            running=[*self.running.values(), *self.ended.values()],
         )
         self._outgoing.put_nowait(pb.SessionRequest(hello=hello))
         call: Any = stub.Session(self._requests())
@@ -91,6 +92,7 @@ class ScriptedAgent:
         await self.disconnect()
         self.boot_id = uuid.uuid4().hex
         self.running.clear()
+        self.ended.clear()
         self.assigned.clear()
         await self.connect()
 
@@ -118,6 +120,7 @@ class ScriptedAgent:
         )
         if state in (loop_pb2.LOOP_STATE_STOPPED, loop_pb2.LOOP_STATE_COMPLETED):
             self.running.pop(key, None)
+            self.ended[key] = status
         else:
             self.running[key] = status
         self._beats += 1
@@ -150,6 +153,7 @@ class ScriptedAgent:
             for key in [key for key in self.running if key not in wanted]:
                 del self.running[key]
             self.assigned = {}
+            self.ended = {key: status for key, status in self.ended.items() if key in wanted}
         else:
             assert assignments.applies_to == self.version, "a gap in the chain of assignments"
         self.version = assignments.results_in
@@ -160,6 +164,10 @@ class ScriptedAgent:
 
     def _set(self, one: pb.Assignment) -> None:
         key = _key(one.loop)
+        if key in self.ended and self.ended[key].epoch == one.epoch:
+            if self.ended[key].sequence == one.sequence:
+                return
+            del self.ended[key]
         self.assigned[key] = one
         if key not in self.running or self.running[key].epoch != one.epoch:
             self.started.append((key, one.epoch))
@@ -170,6 +178,7 @@ class ScriptedAgent:
     def _release(self, release: pb.Release) -> None:
         key = _key(release.loop)
         known = self.assigned.pop(key, None)
+        self.ended.pop(key, None)
         if known is None or not self.releases or key not in self.running:
             return
         del self.running[key]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -156,9 +157,7 @@ def test_answers_are_found_by_request_id_and_forgotten_after_an_hour(tmp_path: P
     asyncio.run(store.write(lambda connection: requests.put_answer(connection, old)))
     asyncio.run(store.write(lambda connection: requests.put_answer(connection, new)))
 
-    found = [
-        store.read_now(lambda connection, name=name: requests.get_answer(connection, name)) for name in ("r1", "r2")
-    ]
+    found = [store.read_now(partial(requests.get_answer, request_id=name)) for name in ("r1", "r2")]
     store.close()
 
     assert found == [None, new]
