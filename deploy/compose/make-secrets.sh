@@ -30,7 +30,6 @@ END
 cat >secrets/valkey.conf <<END
 requirepass $password
 bind 0.0.0.0
-dir /data
 appendonly yes
 appendfsync everysec
 maxmemory-policy noeviction

@@ -79,8 +79,8 @@ install_programs() {
   fi
   if [ -n "$now" ]; then point previous "$now"; fi
   point current "releases/$release"
-  drop_old_releases
   say "$release is in use now"
+  drop_old_releases
 }
 
 point() {
@@ -90,12 +90,16 @@ point() {
 
 drop_old_releases() {
   for folder in "$opt"/releases/*; do
-    case releases/${folder##*/} in
-      "$(readlink "$opt/current")" | "$(readlink "$opt/previous" || true)") ;;
-      *) rm -rf "$folder" ;;
-    esac
+    release=releases/${folder##*/}
+    if [ "$release" = "$(readlink "$opt/current")" ] || [ "$release" = "$(readlink "$opt/previous" || true)" ]; then
+      continue
+    fi
+    is_running "$release" || rm -rf "$folder"
   done
 }
+
+# Whether a process still runs a version. The name comes by stdin: as an argument, grep would find itself.
+is_running() { echo "/opt/treadle/$1/" | grep -qsF --file=- /proc/[0-9]*/cmdline; }
 
 put() {
   cmp -s "$1" "$2" || install -D -m 644 "$1" "$2"
@@ -143,7 +147,7 @@ go_back() {
 uninstall() {
   if live; then
     systemctl list-units --all --plain --no-legend 'treadle-*' | while read -r unit _; do
-      systemctl disable --now "$unit"
+      systemctl disable --now "$unit" || say "$unit could not be stopped"
     done
   fi
   for unit in $units; do rm -rf "$etc/systemd/system/$unit" "$etc/systemd/system/$unit.d"; done

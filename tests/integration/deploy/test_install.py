@@ -89,6 +89,21 @@ def test_rollback_goes_to_the_version_before_and_forward_again(
         assert (treadle / "current").readlink() == expected
 
 
+def test_a_version_that_still_runs_is_kept(install: Install, installed: Path, tmp_path: Path) -> None:
+    root = prepared(installed, tmp_path)
+    releases = root / "opt" / "treadle" / "releases"
+    for name in ("0.0.0-runs", "0.0.1-idle"):
+        (releases / name).mkdir()
+    with subprocess.Popen(["/opt/treadle/releases/0.0.0-runs/bin/python", "60"], executable="/bin/sleep") as running:
+        try:
+            assert install(root, "install").returncode == 0
+        finally:
+            running.kill()
+
+    assert (releases / "0.0.0-runs").exists()
+    assert not (releases / "0.0.1-idle").exists()
+
+
 def test_configuration_is_for_root_only_and_users_are_made(installed: Path) -> None:
     for name in ("controller.toml", "agent.toml"):
         assert (installed / "etc" / "treadle" / name).stat().st_mode & 0o777 == 0o600
