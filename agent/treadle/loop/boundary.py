@@ -13,6 +13,9 @@ from treadle.loop.pace import Pace, Ticks
 if TYPE_CHECKING:
     from treadle.loop.run import Run, Verdict
 
+HOUSEKEEPING_NS = 50_000_000  # between two looks at what raises no flag
+TURN_NS = 1_000_000  # how long a task keeps the event loop of its host
+
 
 class Source(Protocol):
     """What the next iteration starts from."""
@@ -39,8 +42,18 @@ class Boundary:
             step.at: step.node.tick for step in run.steps if step.node is not None and step.node.tick is not None
         }
         self._ticks = Ticks(ticking, run.clock.monotonic())
-        # With these, every iteration has to look at the clock.
-        self.timed = bool(ticking or run.plan.interval_s)
+        # An interval has to be looked at after every iteration; so has a clock that only a test moves.
+        self._always = bool(run.plan.interval_s or (ticking and run.clock.driven))
+        self._turn_ns = TURN_NS if run.mode.asynchronous else HOUSEKEEPING_NS
+
+    def next_look(self, then: int) -> int:
+        """Return the moment, in nanoseconds like `then`, at which the boundary is to be crossed slowly again."""
+        if self._always:
+            return 0
+        tick = self._ticks.next_due
+        if tick is None:
+            return then + self._turn_ns
+        return then + min(self._turn_ns, max(0, int((tick - self._clock.monotonic()) * 1e9)))
 
     async def cross(self, source: Source) -> Verdict | None:
         """Wait until the next iteration may start: None; else how the loop ends."""

@@ -12,9 +12,6 @@ from treadle.loop.output import is_signal
 if TYPE_CHECKING:
     from treadle.loop.run import Run, Verdict
 
-HOUSEKEEPING_NS = 50_000_000  # between two looks at what raises no flag
-TURN_NS = 1_000_000  # how long a task keeps the event loop of its host
-
 
 class Called:
     """Drives a ProducerNode."""
@@ -39,8 +36,7 @@ class Called:
         producer = run.steps[0]
         produce, awaits, taken = producer.call, producer.awaits, producer.durations
         clock = perf_counter_ns
-        timed = run.boundary.timed
-        turn = TURN_NS if run.mode.asynchronous else HOUSEKEEPING_NS
+        next_look = run.boundary.next_look
         idle = False
         due = then = 0  # the first look comes before the first iteration
         while True:
@@ -49,7 +45,7 @@ class Called:
                 if verdict is not None:
                     return verdict
                 then = clock()
-                due = 0 if timed else then + turn
+                due = next_look(then)
             start = then
             iteration.at = 0
             try:

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any
 
 from treadle.data import NodeData, Route
 from treadle.headers import HANDLE, MessageHeaders
-from treadle.loop.called import HOUSEKEEPING_NS, TURN_NS
 from treadle.loop.chain import LEFT
 from treadle.queues.manager import bad_message
 from treadle.queues.tenure import BadItem, Batch
@@ -62,7 +61,7 @@ class Fed:
         queue, first, items = batch
         prefix = f"{tenure.namespace}/{queue}/"
         then = clock()
-        due = 0 if run.boundary.timed else then + (TURN_NS if run.mode.asynchronous else HOUSEKEEPING_NS)
+        due = run.boundary.next_look(then)
         for at in range(position, len(items)):
             start, item, number = then, items[at], first + at
             iteration.at = 0

@@ -97,7 +97,8 @@ class MemoryBackend:
         self.host.push(queue, [encode_item(payload, headers) for payload in payloads])
 
     def contents(self, queue: str) -> list[tuple[dict[str, Any], Any]]:
-        return [(item[0], item[1]) for item in map(decode_item, self.host.peek(queue))]
+        items: list[Any] = [decode_item(item) for item in self.host.peek(queue)]
+        return [(payload, headers) for payload, headers in items]
 
     def stop(self) -> None:
         asyncio.run(self.host.stop())

@@ -169,28 +169,27 @@ class InProcess:
     def stats(self) -> LoopSnapshot:
         if self._outcome is None:
             self.tell("stats")
-            return self._answer(LoopSnapshot)
+            self._hear(LoopSnapshot)
         assert self._last is not None
         return self._last
 
     def outcome(self) -> Outcome:
         if self._outcome is None:
-            self._outcome = self._answer(Outcome)
+            self._hear(Outcome)
             self._process.join(LIMIT_S)
+        assert self._outcome is not None
         return self._outcome
 
-    def _answer(self, kind: Any) -> Any:
-        while self._pipe.poll(LIMIT_S):
+    def _hear(self, kind: type) -> None:
+        """Take what comes up until it is of a kind."""
+        heard: Any = None
+        while type(heard) is not kind:
+            assert self._pipe.poll(LIMIT_S), f"no {kind.__name__} in time"
             name, raw = msgspec.msgpack.decode(self._pipe.recv_bytes(), type=tuple[str, bytes])
             if name == "Outcome":
-                answer: Any = msgspec.msgpack.decode(raw, type=Outcome)
-                self._outcome = answer
+                self._outcome = heard = msgspec.msgpack.decode(raw, type=Outcome)
             else:
-                self._last = answer = msgspec.msgpack.decode(raw, type=LoopSnapshot)
-            if type(answer) is kind:
-                return answer
-        message = f"no {kind.__name__} within {LIMIT_S} s"
-        raise TimeoutError(message)
+                self._last = heard = msgspec.msgpack.decode(raw, type=LoopSnapshot)
 
 
 def run_process(

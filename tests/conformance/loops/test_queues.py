@@ -135,7 +135,7 @@ def test_drain_ends_a_pop_at_once_and_the_iteration_is_as_if_it_never_was(rig: R
     rig.waits_in(journal)
     start = time.monotonic()
     running.tell("drain")
-    assert running.outcome() .kind == "drained"
+    assert running.outcome().kind == "drained"
     assert time.monotonic() - start < 5
     assert rig.payloads("before") == []
 

@@ -18,11 +18,11 @@ Payload = dict[str, Any]
 Behaviour = Callable[[str, Payload], Any]
 
 
-class End(Exception):  # noqa: N818 - control flow
+class End(Exception):
     """EndIteration was returned."""
 
 
-class Wrong(Exception):  # noqa: N818 - control flow
+class Wrong(Exception):
     """A node's output can't go anywhere; the first argument is the node."""
 
 

@@ -28,7 +28,11 @@ def plans(draw: st.DrawFn, *, linear: bool = False) -> Plan:
         kind = draw(st.sampled_from(["blocking", "blocking", "blocking", "queue", "tail"]))
         # Nothing of this plan hangs below a step with a tail queue.
         sources = [source for source in range(at) if steps[source].tail_queue is None]
-        chosen = [at - 1] if linear and at - 1 in sources else draw(st.lists(st.sampled_from(sources), min_size=1, max_size=3))
+        chosen = (
+            [at - 1]
+            if linear and at - 1 in sources
+            else draw(st.lists(st.sampled_from(sources), min_size=1, max_size=3))
+        )
         inputs = tuple(
             Input(source, draw(st.sampled_from(HANDLES[:4] if linear else HANDLES)), f"in{nth}")
             for nth, source in enumerate(chosen)
@@ -51,7 +55,7 @@ def behaviour(seed: int) -> Any:
     """Return a function of node and payload that always answers the same, and spoils its input first."""
 
     def behave(node: str, payload: dict[str, Any]) -> Any:
-        dice = random.Random(f"{seed} {node} {payload!r}")  # noqa: S311 - a die for tests
+        dice = random.Random(f"{seed} {node} {payload!r}")
         spoil(payload, node)
         return outcome(dice, node, payload)
 
@@ -140,7 +144,7 @@ class Produces(ProducerNode[Params]):
 
 def decode_copy(payload: dict[str, Any]) -> Any:
     """Return a payload that later changes don't reach."""
-    from treadle.queues.codec import decode, encode  # noqa: PLC0415 - reads better here
+    from treadle.queues.codec import decode, encode
 
     return decode(encode(payload))
 

@@ -57,9 +57,9 @@ def check(plan: Plan, seed: int, way: str) -> None:
 
 def first_outputs(seed: int) -> list[Any]:
     """Return what the producer gives out: an iteration each, of every kind."""
-    import random  # noqa: PLC0415 - only here
+    import random
 
-    dice = random.Random(seed)  # noqa: S311 - a die for tests
+    dice = random.Random(seed)
     return [outcome(dice, "p", {"by": "p", "seen": [nth]}) for nth in range(4)]
 
 
