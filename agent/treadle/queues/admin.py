@@ -5,6 +5,7 @@ from __future__ import annotations
 import secrets
 import time
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from typing import Any, Self
 
 import redis.asyncio
@@ -56,6 +57,8 @@ class QueueAdmin:
         """Look whether the server can be used: version, eviction, persistence. Raises nothing about what it finds."""
         info = {**await self.command("INFO", "server"), **await self.command("INFO", "persistence")}
         info.update(await self.command("INFO", "memory"))
+        with suppress(QueueError):  # managed servers keep their configuration to themselves
+            info["save"] = (await self.command("CONFIG", "GET", "save"))["save"]
         return report(info)
 
     async def namespace_id(self) -> str:

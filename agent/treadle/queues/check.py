@@ -23,7 +23,7 @@ class ServerReport:
 
 
 def report(info: Mapping[str, Any]) -> ServerReport:
-    """Judge a server by its INFO."""
+    """Judge a server by its INFO, and by `save` of its configuration where that may be read."""
     name = str(info.get("server_name") or "redis")
     version = str(info.get("valkey_version") if name == "valkey" else info.get("redis_version"))
     policy = str(info.get("maxmemory_policy", ""))
@@ -36,8 +36,7 @@ def report(info: Mapping[str, Any]) -> ServerReport:
 def _persistence(info: Mapping[str, Any]) -> str:
     if str(info.get("aof_enabled")) == "1":
         return "aof"
-    # A server that saves snapshots says so by having saved one, or by counting what it has not saved yet.
-    return "rdb" if int(info.get("rdb_last_load_keys_loaded", 0)) or int(info.get("rdb_saves", 0)) else "off"
+    return "rdb" if info.get("save") else "off"
 
 
 def _refusal(name: str, version: str, policy: str) -> str | None:

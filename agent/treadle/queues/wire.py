@@ -61,11 +61,17 @@ class Wire(asyncio.Protocol):
         reader = self._reader
         try:
             reader.feed(data)
-            while (answer := reader.gets()) is not _MORE:
-                self.answers += 1
-                self._calls.popleft()(answer)
-        except (hiredis.ProtocolError, IndexError):
-            self.abort()  # not a Redis server, or an answer to nothing
+            answer = reader.gets()
+        except hiredis.ProtocolError:
+            self.abort()  # this is no Redis
+            return
+        while answer is not _MORE:
+            if not self._calls:
+                self.abort()  # an answer to nothing
+                return
+            self.answers += 1
+            self._calls.popleft()(answer)
+            answer = reader.gets()
 
     def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 the reason changes nothing
         """Tell everybody who waits that there will be no answer."""

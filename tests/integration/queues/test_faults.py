@@ -391,3 +391,13 @@ def test_a_server_that_became_a_replica_is_left_and_asked_for_anew(own: World, s
     own.command("REPLICAOF", "NO", "ONE")
 
     settle(tenure)
+
+
+def test_a_server_is_judged_by_what_it_says_about_itself(own: World) -> None:
+    assert own.do(lambda admin: admin.check_server()).persistence == "aof"
+    own.command("CONFIG", "SET", "appendonly", "no")
+    assert own.do(lambda admin: admin.check_server()).warnings
+    own.command("CONFIG", "SET", "save", "60 1")
+    assert own.do(lambda admin: admin.check_server()).persistence == "rdb"
+    own.command("CONFIG", "SET", "maxmemory-policy", "allkeys-lru")
+    assert "noeviction" in str(own.do(lambda admin: admin.check_server()).refusal)

@@ -334,3 +334,17 @@ def test_a_full_buffer_that_cooled_down_is_filled_again(world: World, monkeypatc
 async def _register_anew(feed: Feed, reader: Reader) -> None:
     reader.parked = False
     feed._register(reader)
+
+
+def test_any_number_of_foreign_entries_is_put_aside(world: World) -> None:
+    world.assign(A, B)
+    writer = world.host().open(spec(A, writes=["q"]))
+
+    async def spoil(admin: QueueAdmin) -> None:
+        for n in range(350):
+            await admin.command("XADD", world.key("q:q"), "*", "n", n)
+
+    world.do(spoil)
+    push(writer, "q", range(2))
+    assert world.do(lambda admin: admin.depths(["q"]))["q"].dead == 350
+    assert take(world.host().open(spec(B, reads=["q"])), "q", 2) == [0, 1]

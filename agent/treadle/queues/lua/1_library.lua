@@ -224,7 +224,7 @@ end
 -- Entries that the functions did not write lie at or above `tail`; a commit trips over them. They become
 -- dead letters, and the stream's last id goes back to where it was. Returns how many there were.
 local function mend(q)
-  local found = redis.pcall('XRANGE', q.key, int(q.tail) .. '-0', '+', 'COUNT', 1000)
+  local found = redis.pcall('XRANGE', q.key, int(q.tail) .. '-0', '+', 'COUNT', 100)
   if found.err then
     return 0
   end
@@ -250,6 +250,9 @@ local function add_entry(q, number, count, data)
   local id = int(number) .. '-1'
   local added = redis.pcall('XADD', q.key, id, 'n', count, 'd', data)
   if type(added) == 'table' and added.err and redis.call('TYPE', q.key).ok == 'stream' and mend(q) > 0 then
+    while mend(q) > 0 do
+      -- as many as somebody has put there, some at a time
+    end
     added = redis.pcall('XADD', q.key, id, 'n', count, 'd', data)
   end
   if type(added) == 'table' then
