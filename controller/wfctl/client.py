@@ -5,12 +5,15 @@ No other module of wfctl catches or raises an error of gRPC.
 
 from __future__ import annotations
 
+import os
 import stat
 from collections.abc import Callable, Iterator
 from functools import cached_property
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Final, Self, TypeVar
+
+os.environ.setdefault("GRPC_VERBOSITY", "NONE")  # its own log lines would stand among ours; read when it is imported
 
 import grpc
 from google.protobuf.message import Message

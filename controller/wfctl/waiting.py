@@ -9,7 +9,7 @@ from typing import Final
 from treadle.v1 import event_service_pb2, loop_pb2, workflow_pb2, workflow_service_pb2
 from wfctl import rows
 from wfctl.client import Client
-from wfctl.errors import NotFound, NotPlaceable, Unhealthy
+from wfctl.errors import NotFound, NotPlaceable, Unhealthy, Unreachable
 from wfctl.output import hint
 
 _S = loop_pb2.LoopState
@@ -80,10 +80,19 @@ def until(
 
 
 def watch(client: Client, workflow: str, *, timeout_s: float) -> Iterator[workflow_pb2.Workflow]:
-    """Yield a workflow now and whenever it changes, until the time is over."""
+    """Yield a workflow now and whenever it changes, until the time is over; waits for a controller that restarts."""
+    deadline = time.monotonic() + timeout_s
     request = event_service_pb2.WatchWorkflowRequest(namespace=client.settings.namespace, name=workflow)
-    for answer in client.stream(client.events.WatchWorkflow, request, timeout_s=timeout_s):
-        yield answer.workflow
+    seen = False
+    while (left_s := deadline - time.monotonic()) > 0:
+        try:
+            for answer in client.stream(client.events.WatchWorkflow, request, timeout_s=left_s):
+                seen = True
+                yield answer.workflow
+        except Unreachable:
+            if not seen:
+                raise
+            time.sleep(_POLL_S)
 
 
 def until_gone(client: Client, workflow: str, *, timeout_s: float) -> None:

@@ -45,6 +45,14 @@ def test_a_signal_while_things_are_still_starting_stops_everything_too(tmp_path:
         assert running.stop() == 0
 
 
+def test_a_second_signal_stops_everything_at_once(tmp_path: Path) -> None:
+    with dev(tmp_path, str(WORKFLOWS / "host-metrics.json")) as running:
+        wait_until(lambda: "RUNNING" in running.out, "a loop runs")
+
+        running.kill(signal.SIGINT)
+        running.stop(signal.SIGINT)
+
+
 def test_nothing_outlives_a_session_that_is_killed(tmp_path: Path) -> None:
     with dev(tmp_path, save(tmp_path, ledger("ledger"))) as running:
         wait_until(lambda: running.out.count("RUNNING") >= 3, "the loops run")

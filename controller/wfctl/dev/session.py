@@ -25,6 +25,7 @@ from wfctl.settings import Settings
 
 _LOOK_S: Final = 0.2
 _START_LOOK_S: Final = 0.02
+_FINAL_S: Final = 5.0
 _AGENTS_S: Final = 30.0
 _BEGIN_S: Final = 60.0  # with --for: how long loops may take until they run
 
@@ -153,18 +154,25 @@ class Session:
         """Let the loops finish, print the final figures, and return the exit code."""
         hint("stopping: loops finish their iterations ..." if not self._last.has_ended else "all loops have ended")
         self._cluster.stop_agents()
-        try:
-            final = observe(client, exact=True)
-        except WfctlError as exc:
-            hint(f"wfctl: the final figures are those of a moment before: {exc.message}")
-            final = self._last
-        for line in snapshot.summary(final):
+        for line in snapshot.summary(self._final(client)):
             click.echo(line)
         problem = snapshot.verdict(self._last, began=self._ending.began_at is not None or stopped)
         if problem is None:
             return 0
         hint(f"wfctl: {problem.message}")
         return problem.exit_code
+
+    def _final(self, client: Client) -> Snapshot:
+        """Return the figures after the last commit."""
+        deadline = time.monotonic() + _FINAL_S
+        while True:
+            try:
+                return observe(client, exact=True)
+            except WfctlError as exc:
+                if self._signals.ordered or time.monotonic() > deadline:
+                    hint(f"wfctl: the final figures are those of a moment before: {exc.message}")
+                    return self._last
+                time.sleep(_START_LOOK_S)
 
 
 def observe(client: Client, *, exact: bool = False) -> Snapshot:
