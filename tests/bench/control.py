@@ -143,6 +143,8 @@ class Bench:
         send.write(json.dumps(order) + "\n")
         send.flush()
         answer: dict[str, Any] = json.loads(receive.readline())
+        if "error" in answer:
+            raise AssertionError(answer["error"])
         return answer
 
 
@@ -171,6 +173,8 @@ def controller(folder: Path, redis_url: str) -> Iterator[tuple[str, int]]:
             yield json.loads(addresses.read_text())["grpc"], process.pid
         finally:
             process.terminate()
+            process.wait()
+            if os.environ.get("BLOG"): print((folder / "controller.log").read_text()[-3000:])
 
 
 @contextlib.contextmanager

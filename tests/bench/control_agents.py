@@ -13,7 +13,6 @@ per message, and beats as it is told to, with a status of each loop that it runs
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import json
 import random
 import sys
@@ -105,12 +104,16 @@ class SimulatedAgent:
             self._outgoing.put_nowait(pb.SessionRequest(hello=hello))
             self._tasks.append(asyncio.create_task(self._run(), name=self._name))
             await self._complete.wait()
+            if not self.live:
+                raise ConnectionError(self.goodbye)
 
     async def _run(self) -> None:
         call: Any = dispatcher_service_pb2_grpc.DispatcherServiceStub(self._channel).Session(self._requests())
-        with contextlib.suppress(grpc.RpcError):
+        try:
             async for message in call:
                 self._take(message)
+        except grpc.RpcError as exc:
+            self.goodbye = f"{self._name}: {exc.code()}: {exc.details()}"
         self.live = False
         self._complete.set()
 
@@ -187,9 +190,13 @@ async def serve() -> None:
         answer: dict[str, Any] = {}
         match order.pop("do"):
             case "connect":
-                await crowd.connect(**order)
+                try:
+                    await crowd.connect(**order)
+                except ConnectionError as exc:
+                    answer["error"] = str(exc)
             case "await":
                 answer["at"] = await crowd.reach(order["loops"])
+                answer |= crowd.count()
             case "count":
                 answer = crowd.count()
         print(json.dumps(answer), flush=True)

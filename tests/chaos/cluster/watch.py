@@ -1,0 +1,180 @@
+"""What must hold at every moment, whatever goes wrong; each breach is written down with its time.
+
+I2  of one loop, no two tenures both commit: of each (epoch, incarnation) one run commits, and never after a newer one.
+I3  the epochs of a loop's commits never fall; one epoch is never given to two agents.
+    What leaves the controller is on disk: it can die at any time, and won't give the same epoch out again.
+    A message of a session that is over is not answered, and changes nothing.
+    No agent is judged while it speaks, in the hold after it was heard last, or in the grace after a start.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+from tests.chaos.cluster.clockwork import Clockwork
+from tests.chaos.cluster.disk import Disk
+from tests.chaos.cluster.hosts import Run
+from tests.chaos.cluster.network import Stream
+from treadle.queues.tenure import LoopKey
+from treadle.v1 import dispatcher_service_pb2 as pb
+from treadle_controller.cluster.sessions import SessionSettings
+
+SETTINGS: Final = SessionSettings()
+LEASE_S: Final = SETTINGS.least_interval_s * SETTINGS.lease_intervals
+_SLACK_S: Final = 0.05  # between what arrives and what is read
+_MOST_BREACHES: Final = 20
+
+
+@dataclass(slots=True)
+class Start:
+    """A run that began."""
+
+    at: float
+    agent: str
+    key: LoopKey
+    epoch: int
+
+
+class Watch:
+    """Sees everything; `breaches` is what must not be."""
+
+    def __init__(self, clockwork: Clockwork, disk: Disk, *, trace: bool) -> None:
+        self.breaches: list[str] = []
+        self.transcript: list[str] | None = [] if trace else None
+        self.starts: list[Start] = []
+        self.commits = 0
+        self.lost = 0
+        self.serving_since = 0.0
+        self._clockwork = clockwork
+        self._disk = disk
+        self._last: dict[LoopKey, tuple[int, int, str]] = {}
+        self._holders: dict[tuple[LoopKey, int], str] = {}
+        self._admitted: dict[LoopKey, int] = {}
+        self._newest: dict[str, Stream] = {}  # the newest stream that was welcomed, by agent
+        self._heard: dict[str, float] = {}
+        self._late: set[tuple[int, str, int]] = set()
+
+    def breach(self, what: str) -> None:
+        if len(self.breaches) < _MOST_BREACHES:
+            self.breaches.append(f"{self._clockwork.now:.3f} s: {what}")
+            self.say("BREACH", what)
+
+    def say(self, who: str, what: str) -> None:
+        if self.transcript is not None:
+            self.transcript.append(f"{self._clockwork.now:8.3f}  {who:<14} {what}")
+
+    # In Redis.
+
+    def assigned(self, key: LoopKey, epoch: int) -> None:
+        self._admitted[key] = epoch
+        self._be_on_disk(key, epoch, "made current in Redis")
+
+    def incarnated(self, key: LoopKey, epoch: int, inc: int, run: str) -> None:
+        if self.transcript is not None:
+            self.say(run, f"incarnates {key} at {epoch}.{inc}")
+
+    def committed(self, key: LoopKey, epoch: int, inc: int, run: str) -> None:
+        self.commits += 1
+        before = self._last.get(key)
+        if before is not None and (epoch, inc) < before[:2]:
+            self.breach(f"I3: {run} commits {key} at {epoch}.{inc} after {before[2]} did at {before[0]}.{before[1]}")
+        elif before is not None and (epoch, inc) == before[:2] and before[2] != run:
+            self.breach(f"I2: {run} and {before[2]} both commit {key} at {epoch}.{inc}")
+        self._last[key] = (epoch, inc, run)
+
+    def started(self, run: Run) -> None:
+        self.starts.append(Start(self._clockwork.now, run.child.machine.name, run.key, run.epoch))
+        if self.transcript is not None:
+            self.say(run.child.machine.name, f"starts {run.key} at {run.epoch} as {run.name}")
+
+    # On the wire.
+
+    def request(self, stream: Stream, request: pb.SessionRequest) -> None:
+        """See a message arrive at the controller."""
+        agent = stream.link.agent
+        newest = self._newest.get(agent)
+        if newest is None or newest.number <= stream.number:
+            self._heard[agent] = self._clockwork.now
+        else:
+            kind = request.WhichOneof("message") or ""
+            self._late.add((stream.number, kind, getattr(getattr(request, kind), "sequence", 0)))
+        if self.transcript is not None:
+            self.say(agent, f"-> [{stream.number}] {_short(request)}")
+
+    def answer(self, stream: Stream, response: pb.SessionResponse) -> None:
+        """See a message leave the controller."""
+        if self.transcript is not None:
+            self.say(stream.link.agent, f"<- [{stream.number}] {_short(response)}")
+        match response.WhichOneof("message"):
+            case "welcome":
+                stream.session = response.welcome.session_id
+                self._newest[stream.link.agent] = stream
+            case "assignments":
+                self._sent(stream.link.agent, response.assignments)
+            case "report_answer":
+                self._refuse_late(stream, "report", response.report_answer.sequence)
+            case "heartbeat_answer":
+                self._refuse_late(stream, "heartbeat", response.heartbeat_answer.sequence)
+
+    def _refuse_late(self, stream: Stream, kind: str, sequence: int) -> None:
+        if (stream.number, kind, sequence) in self._late:
+            self.breach(f"{kind} {sequence} of {stream.link.agent} is answered, but a newer session was welcomed before")
+
+    def _sent(self, agent: str, assignments: pb.Assignments) -> None:
+        for one in assignments.set:
+            key = LoopKey(one.loop.workflow, one.loop.loop, one.loop.replica)
+            holder = self._holders.setdefault((key, one.epoch), agent)
+            if holder != agent:
+                self.breach(f"I3: {key} at epoch {one.epoch} is given to {agent}, and was given to {holder} before")
+            if self._admitted.get(key, 0) < one.epoch:
+                self.breach(f"{key} at epoch {one.epoch} is sent to {agent}, but Redis does not know that epoch")
+            self._be_on_disk(key, one.epoch, f"sent to {agent}")
+
+    def _be_on_disk(self, key: LoopKey, epoch: int, how: str) -> None:
+        if epoch > self._disk.epoch:
+            self.breach(f"{key} at epoch {epoch} is {how}, but on disk the last epoch is {self._disk.epoch}")
+
+    # In the controller.
+
+    def noted(self, kind: str, name: str, code: str, message: str) -> None:
+        """Hear of an event that the controller wrote down."""
+        if self.transcript is not None:
+            self.say("controller", f"{kind} {name}: {code}: {message}")
+        if code == "agent-lost":
+            self._judged(name)
+
+    def _judged(self, agent: str) -> None:
+        now = self._clockwork.now
+        self.lost += 1
+        if now < self.serving_since + SETTINGS.grace_s + LEASE_S - _SLACK_S:
+            self.breach(f"{agent} is judged lost {now - self.serving_since:.2f} s after the controller's start")
+        silent = now - self._heard.get(agent, float("-inf"))
+        newest = self._newest.get(agent)
+        speaking = newest is not None and not newest.over and newest in newest.link.streams
+        if silent < (LEASE_S if speaking else SETTINGS.hold_s) - _SLACK_S:
+            self.breach(f"{agent} is judged lost, but was heard {silent:.2f} s ago")
+
+
+def _short(message: pb.SessionRequest | pb.SessionResponse) -> str:
+    kind = message.WhichOneof("message") or "nothing"
+    inner = getattr(message, kind, None)
+    match inner:
+        case pb.Assignments():
+            chain = "complete" if inner.kind == pb.ASSIGNMENTS_KIND_COMPLETE else f"after {inner.applies_to}"
+            given = ", ".join(f"{one.loop.loop}/{one.loop.replica}@{one.epoch}" for one in inner.set)
+            gone = ", ".join(f"{one.loop.loop}/{one.loop.replica}@{one.epoch}" for one in inner.releases)
+            return f"assignments {inner.results_in} ({chain}): {given or 'none'}; releases {gone or 'none'}"
+        case pb.Hello():
+            return f"hello {inner.boot_id}, runs {_statuses(inner.running)}"
+        case pb.Report() | pb.Heartbeat():
+            return f"{kind} {inner.sequence}: {_statuses(inner.statuses)}"
+        case pb.Goodbye():
+            return f"goodbye: {inner.reason.code}"
+        case _:
+            return f"{kind} {getattr(inner, 'sequence', '')}"
+
+
+def _statuses(statuses: object) -> str:
+    said = [f"{one.loop.loop}/{one.loop.replica}@{one.epoch} state {one.state}" for one in statuses]  # type: ignore[attr-defined]
+    return ", ".join(said) or "nothing"
