@@ -58,7 +58,8 @@ class QueueAdmin:
         info = {**await self.command("INFO", "server"), **await self.command("INFO", "persistence")}
         info.update(await self.command("INFO", "memory"))
         with suppress(QueueError):  # managed servers keep their configuration to themselves
-            info["save"] = (await self.command("CONFIG", "GET", "save"))["save"]
+            found = await self.command("CONFIG", "GET", "save")
+            info["save"] = next(iter(found.values()), b"") if isinstance(found, dict) else found[-1]
         return report(info)
 
     async def namespace_id(self) -> str:
