@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import random
+import threading
 from functools import partial
 
 import pytest
@@ -348,3 +350,32 @@ def test_any_number_of_foreign_entries_is_put_aside(world: World) -> None:
     push(writer, "q", range(2))
     assert world.do(lambda admin: admin.depths(["q"]))["q"].dead == 350
     assert take(world.host().open(spec(B, reads=["q"])), "q", 2) == [0, 1]
+
+
+def test_a_reader_that_lags_stops_and_hurries_misses_nothing(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    # Every place of the feed is passed through many times: busy, full, cooled down, registered, rung.
+    monkeypatch.setattr("treadle.queues.reader.HIGH_ENTRIES", 4)
+    monkeypatch.setattr("treadle.queues.feed.HOT_S", 0.01)
+    monkeypatch.setattr("treadle.queues.redis_host._TICK_S", 0.01)
+    monkeypatch.setattr("treadle.queues.feed._COUNT", (2, 4))
+    world.assign(A, B)
+    writer = world.host().open(spec(A, writes=["q"]))
+    reader = world.host().open(spec(B, reads=["q"]))
+    chance = random.Random(7)
+
+    def write() -> None:
+        for n in range(0, 1500, 5):
+            push(writer, "q", range(n, n + 5))
+            if chance.random() < 0.1:
+                writer.wait(0.02)
+
+    thread = threading.Thread(target=write)
+    thread.start()
+    got: list[int] = []
+    while len(got) < 1500:
+        got += take(reader, "q", min(chance.randint(1, 40), 1500 - len(got)), patience_s=5.0)
+        if chance.random() < 0.2:
+            reader.wait(0.03)
+    thread.join()
+
+    assert got == list(range(1500))
