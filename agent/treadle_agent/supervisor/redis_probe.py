@@ -39,13 +39,12 @@ class RedisProbe:
     def reachable(self) -> bool:
         return self.why is None or self.why.code == "wrong-redis"
 
-    async def watch(self, namespace: str, redis_id: str) -> None:
+    def watch(self, namespace: str, redis_id: str) -> None:
         """Watch this namespace from now on; an empty id means that any Redis will do."""
         if (namespace, redis_id) == (self._namespace, self._id) and self._task is not None:
             return
-        await self.stop()
         self._namespace, self._id = namespace, redis_id
-        self._task = asyncio.create_task(self._watch(), name="redis probe")
+        self._task = asyncio.create_task(self._watch(self._task), name="redis probe")
 
     async def stop(self) -> None:
         task, self._task = self._task, None
@@ -55,7 +54,11 @@ class RedisProbe:
                 await task
         await self._hang_up()
 
-    async def _watch(self) -> None:
+    async def _watch(self, before: asyncio.Task[None] | None) -> None:
+        if before is not None:
+            before.cancel()
+            await asyncio.wait([before])
+            await self._hang_up()  # it may have been in the middle of an answer
         while True:
             self._learn(await self._ask())
             await asyncio.sleep(RETRY_S if self.why is not None else INTERVAL_S)

@@ -92,5 +92,5 @@ def _node(figures: NodeFigures) -> loop_pb2.NodeStatus:
 
 def _timestamp(seconds: float) -> Timestamp:
     stamp = Timestamp()
-    stamp.FromNanoseconds(round(seconds * 1e9))
+    stamp.FromMicroseconds(round(seconds * 1e6))
     return stamp

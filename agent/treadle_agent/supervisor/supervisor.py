@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
 
 import msgspec
@@ -36,7 +35,6 @@ class Supervisor:
         self.probe = RedisProbe(template.redis, self._redis_changed)
         self.catalog = Found([], [])
         self._scan = CatalogScan(self.hosts)
-        self._watching: asyncio.Task[None] | None = None
         self._leaving = False
 
     async def start(self) -> None:
@@ -51,9 +49,6 @@ class Supervisor:
     async def stop(self) -> None:
         """Kill what still runs; returns when no process is left."""
         self._leaving = True
-        if self._watching is not None:
-            self._watching.cancel()
-            await asyncio.wait([self._watching])
         await self.probe.stop()
         await self.hosts.stop()
 
@@ -63,7 +58,7 @@ class Supervisor:
         """Learn the namespace and which Redis holds it."""
         self.loops.redis_id = message.redis_id
         self.hosts.greet(Attach(message.namespace, message.redis_id))
-        self._watching = asyncio.create_task(self.probe.watch(message.namespace, message.redis_id), name="watch redis")
+        self.probe.watch(message.namespace, message.redis_id)
 
     def take(self, message: wire.Assignments) -> None:
         """Take in assignments and releases."""

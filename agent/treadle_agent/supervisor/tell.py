@@ -74,7 +74,7 @@ class LogTeller:
             self._dropped += 1
             return
         stamp = Timestamp()
-        stamp.FromNanoseconds(round(line.time * 1e9))
+        stamp.FromMicroseconds(round(line.time * 1e6))
         self._kept.append(
             event_pb2.LogLine(
                 time=stamp,
