@@ -178,7 +178,9 @@ class Hosts:
 
     def _replace(self, child: Child, code: int) -> None:
         _log.warning("the %s host ended with %d", child.role, code, extra={"pid": child.pid, "broken": child.broken})
-        delay, self._deaths[child.role] = after_host_death(self._deaths.get(child.role, ()), now=time.monotonic())
+        outside = from_outside(code) and not child.broken
+        deaths = self._deaths.get(child.role, ())
+        delay, self._deaths[child.role] = after_host_death(deaths, now=time.monotonic(), outside=outside)
         if delay == 0.0:
             self._launch_shared(child.role)
         else:

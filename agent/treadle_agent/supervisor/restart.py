@@ -7,7 +7,8 @@ from typing import Final
 
 from treadle.workflow.plan import RestartPolicy
 
-HOST_BURST: Final = 5  # deaths of a shared host that are made good at once ...
+HOST_BURST: Final = 5  # deaths of a shared host that are made good at once, by what it did itself ...
+OUTSIDE_BURST: Final = 30  # ... or when somebody killed it, as the kernel does when memory runs out ...
 HOST_WINDOW_S: Final = 10.0  # ... within this time; a host that goes on dying is started once a second
 HOST_PAUSE_S: Final = 1.0
 REDIS_PAUSE_S: Final = 0.25  # while Redis does not answer: first, doubling to the last
@@ -44,10 +45,11 @@ def after_outage(attempts: int, *, jitter: float) -> float:
     return min(REDIS_MAX_PAUSE_S, REDIS_PAUSE_S * 2.0 ** min(attempts, 16)) * (1.0 - jitter / 2)
 
 
-def after_host_death(deaths: tuple[float, ...], *, now: float) -> tuple[float, tuple[float, ...]]:
+def after_host_death(deaths: tuple[float, ...], *, now: float, outside: bool) -> tuple[float, tuple[float, ...]]:
     """Return the delay before a shared host is started again, and the deaths to remember."""
     recent = (*(at for at in deaths if now - at < HOST_WINDOW_S), now)
-    return (0.0 if len(recent) <= HOST_BURST else HOST_PAUSE_S), recent[-HOST_BURST:]
+    burst = OUTSIDE_BURST if outside else HOST_BURST
+    return (0.0 if len(recent) <= burst else HOST_PAUSE_S), recent[-OUTSIDE_BURST:]
 
 
 def _backoff(policy: RestartPolicy, count: int, jitter: float) -> float:

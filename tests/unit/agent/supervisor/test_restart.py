@@ -8,6 +8,7 @@ from treadle.workflow.plan import RestartPolicy
 from treadle_agent.supervisor.restart import (
     HOST_BURST,
     HOST_PAUSE_S,
+    OUTSIDE_BURST,
     REDIS_MAX_PAUSE_S,
     GiveUp,
     after_failure,
@@ -99,12 +100,13 @@ def test_a_redis_that_is_away_is_asked_less_and_less_often(attempts: int, expect
     assert after_outage(attempts, jitter=0.0) == expected
 
 
-def test_a_host_that_goes_on_dying_is_started_once_a_second() -> None:
+@pytest.mark.parametrize(("outside", "burst"), [(False, HOST_BURST), (True, OUTSIDE_BURST)])
+def test_a_host_that_goes_on_dying_is_started_once_a_second(outside: bool, burst: int) -> None:
     deaths: tuple[float, ...] = ()
     delays = []
-    for now in range(8):
-        delay, deaths = after_host_death(deaths, now=now / 10)
+    for now in range(burst + 3):
+        delay, deaths = after_host_death(deaths, now=now / 10, outside=outside)
         delays.append(delay)
 
-    assert delays == [0.0] * HOST_BURST + [HOST_PAUSE_S] * 3
-    assert after_host_death(deaths, now=100.0)[0] == 0.0
+    assert delays == [0.0] * burst + [HOST_PAUSE_S] * 3
+    assert after_host_death(deaths, now=100.0, outside=outside)[0] == 0.0
