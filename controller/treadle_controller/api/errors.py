@@ -8,9 +8,9 @@ the rest is counted by a `more-findings` finding; ValidateWorkflow answers all o
 from __future__ import annotations
 
 import logging
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Callable, Coroutine, Mapping, Sequence
 from functools import wraps
-from typing import Any, Final, NoReturn, TypeVar
+from typing import Any, Final, NoReturn, ParamSpec, TypeVar
 
 import grpc
 from google.protobuf import any_pb2
@@ -47,48 +47,49 @@ _QUEUE_CODES: Final = {
     "DEPOSED": grpc.StatusCode.FAILED_PRECONDITION,
 }
 
-Service = TypeVar("Service")
-Request = TypeVar("Request")
+P = ParamSpec("P")
 Answer = TypeVar("Answer")
 
 
-def answers(
-    method: Callable[[Service, Request, Any], Awaitable[Answer]],
-) -> Callable[[Service, Request, Any], Awaitable[Answer]]:
+def answers(method: Callable[P, Coroutine[Any, Any, Answer]]) -> Callable[P, Coroutine[Any, Any, Answer]]:
     """Make a unary method answer our errors as the wire wants them."""
 
     @wraps(method)
-    async def answered(service: Service, request: Request, context: Any) -> Answer:
+    async def answered(*args: P.args, **kwargs: P.kwargs) -> Answer:
         try:
-            return await method(service, request, context)
+            return await method(*args, **kwargs)
+        except aio.AbortError:
+            raise
         except TreadleError as exc:
-            await abort(context, exc)
-        except Exception as exc:
-            if isinstance(exc, aio.AbortError):
-                raise
-            await abort(context, _unexpected(method.__qualname__, exc))
+            await abort(_context(args, kwargs), exc)
+        except Exception as exc:  # noqa: BLE001 - a bug must not look like a broken connection
+            await abort(_context(args, kwargs), _unexpected(method.__qualname__, exc))
 
     return answered
 
 
-def streams(
-    method: Callable[[Service, Request, Any], AsyncIterator[Answer]],
-) -> Callable[[Service, Request, Any], AsyncIterator[Answer]]:
+def streams(method: Callable[P, AsyncIterator[Answer]]) -> Callable[P, AsyncIterator[Answer]]:
     """Make a streaming method answer our errors as the wire wants them."""
 
     @wraps(method)
-    async def streamed(service: Service, request: Request, context: Any) -> AsyncIterator[Answer]:
+    async def streamed(*args: P.args, **kwargs: P.kwargs) -> AsyncIterator[Answer]:
         try:
-            async for answer in method(service, request, context):
+            async for answer in method(*args, **kwargs):
                 yield answer
+        except aio.AbortError:
+            raise
         except TreadleError as exc:
-            await abort(context, exc)
-        except Exception as exc:
-            if isinstance(exc, aio.AbortError):
-                raise
-            await abort(context, _unexpected(method.__qualname__, exc))
+            await abort(_context(args, kwargs), exc)
+        except Exception as exc:  # noqa: BLE001 - a bug must not look like a broken connection
+            await abort(_context(args, kwargs), _unexpected(method.__qualname__, exc))
 
     return streamed
+
+
+def _context(args: Sequence[Any], kwargs: Mapping[str, Any]) -> aio.ServicerContext[Any, Any]:
+    """Return the context of a call: gRPC hands it over last."""
+    context: aio.ServicerContext[Any, Any] = kwargs.get("context", args[-1])
+    return context
 
 
 async def abort(context: aio.ServicerContext[Any, Any], exc: TreadleError) -> NoReturn:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import uuid
-from collections.abc import Callable, Iterable
+from collections.abc import AsyncIterator, Callable, Iterable
 from typing import Any, Self
 
 import grpc
@@ -126,7 +126,7 @@ class ScriptedAgent:
         self._beats += 1
         self.say(pb.SessionRequest(report=pb.Report(sequence=self._beats, statuses=[status])))
 
-    async def _requests(self) -> Any:
+    async def _requests(self) -> AsyncIterator[pb.SessionRequest]:
         while (message := await self._outgoing.get()) is not None:
             yield message
 

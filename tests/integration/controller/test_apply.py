@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import time
+from typing import Any
 
 import grpc
 import pytest
@@ -165,9 +166,9 @@ async def test_the_same_request_id_answers_the_same_once(controller: ControllerP
         assert info.reason == "request-id-reused"
 
 
-def details(error: grpc.aio.AioRpcError, *kinds: type) -> list:  # type: ignore[type-arg]
+def details(error: grpc.aio.AioRpcError, *kinds: type) -> list[Any]:
     """Read the details of these kinds from an error, in this order."""
-    metadata = dict(list(error.trailing_metadata() or ()))
+    metadata: dict[str, Any] = dict(list(error.trailing_metadata() or ()))
     status = status_pb2.Status.FromString(metadata["grpc-status-details-bin"])
     found = []
     for kind in kinds:
