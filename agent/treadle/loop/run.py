@@ -130,7 +130,9 @@ class Run:
 
     def failed(self, exc: BaseException) -> None:
         """Drop the iteration in which something was raised; ends the loop by raising, unless nothing is wrong."""
-        if isinstance(exc, KeyboardInterrupt | GeneratorExit | LoopFailed) or (self.mode.asynchronous and _cancelled(exc)):
+        if isinstance(exc, KeyboardInterrupt | GeneratorExit | LoopFailed) or (
+            self.mode.asynchronous and _cancelled(exc)
+        ):
             raise exc
         self.iteration.drop()
         self.leases.give_back()

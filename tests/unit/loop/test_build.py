@@ -17,7 +17,7 @@ class LoginParams(Params):
 
     host: str
     login: dict[str, str]
-    ports: list[int] = [1]
+    ports: tuple[int, ...] = (1,)
 
 
 class Login(BlockingNode[LoginParams]):
@@ -45,7 +45,7 @@ def test_nodes_are_made_by_id_with_checked_parameters_and_secrets() -> None:
     params = {"host": "h", "login": {"password": {"$secret": "db"}}, "ports": [5]}
     nodes = build_nodes(plan(params), CATALOG, secret=secrets.__getitem__)
     assert list(nodes) == ["p", "n"]
-    assert nodes["n"].params == LoginParams(host="h", login={"password": "hunter2"}, ports=[5])
+    assert nodes["n"].params == LoginParams(host="h", login={"password": "hunter2"}, ports=(5,))
 
 
 def test_an_unknown_node_type_is_named() -> None:
@@ -70,4 +70,4 @@ def test_a_secret_that_is_not_known_is_named() -> None:
     with pytest.raises(ConfigError, match="'db', and no secrets"):
         build_nodes(plan(params), CATALOG)
     with pytest.raises(ConfigError, match="'db', which is not known"):
-        build_nodes(plan(params), CATALOG, secret={}.__getitem__)
+        build_nodes(plan(params), CATALOG, secret=dict[str, str]().__getitem__)

@@ -49,14 +49,14 @@ def test_what_a_node_raises_fails_its_loop_and_nothing_else(run_as: str, work: A
 class Leaves(BlockingNode[Params]):
     """Raises in an `async def`."""
 
-    async def execute(self, data: Any) -> Any:  # noqa: ARG002 - a node's signature
+    async def execute(self, data: Any) -> Any:
         sys.exit(3)
 
 
 class SyncLeaves(BlockingNode[Params]):
     """Raises on the worker thread."""
 
-    def execute(self, data: Any) -> Any:  # noqa: ARG002 - a node's signature
+    def execute(self, data: Any) -> Any:
         sys.exit(3)
 
 
@@ -126,9 +126,11 @@ def test_a_coroutine_that_is_returned_and_not_awaited_says_what_to_do() -> None:
 
 def test_cancelling_the_task_closes_its_nodes() -> None:
     closed: list[str] = []
+    begun = asyncio.Event()
 
     class Sleeps(By):
-        async def execute(self, data: Any) -> Any:  # noqa: ARG002 - a node's signature
+        async def execute(self, data: Any) -> Any:
+            begun.set()
             await asyncio.Event().wait()
 
         def close(self) -> None:
@@ -137,9 +139,7 @@ def test_cancelling_the_task_closes_its_nodes() -> None:
     async def cancelled() -> None:
         manager, _ = Small(From(iter([{"n": 1}])), (Sleeps(fail),)).open()
         task = asyncio.create_task(manager.run_async())
-        await asyncio.sleep(0)
-        while manager.stats().nodes[0].executions == 0:
-            await asyncio.sleep(0)
+        await begun.wait()
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
             await task

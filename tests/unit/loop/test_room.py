@@ -110,7 +110,7 @@ def test_a_full_queue_holds_its_producer_back_until_somebody_reads() -> None:
 
 
 def _read_all(host: MemoryHost) -> None:
-    from treadle.queues.tenure import LoopKey, TenureSpec  # noqa: PLC0415 - only here
+    from treadle.queues.tenure import LoopKey, TenureSpec
 
     reader = host.incarnate(TenureSpec(LoopKey("w", "reader"), 1, reads=("out",)))
     batch = reader.poll("out")

@@ -56,11 +56,7 @@ def test_dropped_changes_are_undone() -> None:
 
 
 @given(
-    st.lists(
-        st.tuples(
-            st.sampled_from(["set", "delete", "keep", "drop"]), st.sampled_from("abc"), st.integers(0, 9)
-        )
-    )
+    st.lists(st.tuples(st.sampled_from(["set", "delete", "keep", "drop"]), st.sampled_from("abc"), st.integers(0, 9)))
 )
 def test_it_behaves_like_a_dict_with_savepoints(steps: list[tuple[str, str, int]]) -> None:
     state, _ = fresh()
@@ -99,9 +95,10 @@ def test_a_key_and_a_node_have_their_limits() -> None:
     with pytest.raises(StateTooLarge, match="'a' of n"):
         state["a"] = b"x" * KEY_LIMIT
     chunk = b"x" * (KEY_LIMIT - 100)
+    for nth in range(NODE_LIMIT // KEY_LIMIT):
+        state[f"k{nth}"] = chunk
     with pytest.raises(StateTooLarge, match="the state of n"):
-        for nth in range(NODE_LIMIT // KEY_LIMIT + 1):
-            state[f"k{nth}"] = chunk
+        state["one more"] = chunk
     state["k0"] = b""
     state["more"] = b"x" * (KEY_LIMIT - 200)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import time
 from typing import Any
 
@@ -33,12 +34,13 @@ def test_a_task_whose_nodes_never_wait_still_lets_others_run() -> None:
 
 
 def test_def_nodes_of_a_task_do_not_hold_up_its_event_loop() -> None:
-    import threading  # noqa: PLC0415 - only here
+    import threading
 
-    free = threading.Event()
+    begun, free = threading.Event(), threading.Event()
 
     class Blocks(BlockingNode[Params]):
         def execute(self, data: Any) -> Any:
+            begun.set()
             assert free.wait(10)
             return data.replace(thread=threading.current_thread().name)
 
@@ -46,8 +48,7 @@ def test_def_nodes_of_a_task_do_not_hold_up_its_event_loop() -> None:
         small = Small(From(iter([{"n": 1}])), (Blocks(Params()),))
         manager, _ = small.open()
         task = asyncio.create_task(manager.run_async())
-        while manager.stats().nodes[0].executions == 0:
-            await asyncio.sleep(0)
+        await asyncio.to_thread(begun.wait, 10)
         free.set()
         await task
         return small.out()
@@ -70,8 +71,10 @@ def test_an_idle_producer_is_asked_after_a_millisecond_doubling_and_at_once_afte
     while started.thread.is_alive():
         clock.advance(0.0001)
     assert started.outcome().kind == "completed"
-    waits = [later - earlier for earlier, later in zip(calls, calls[1:], strict=False)]
-    assert [least <= wait for wait, least in zip(waits, [0.001, 0.002, 0.004, 0, 0.001, 0.002], strict=True)] == [True] * 6
+    waits = [later - earlier for earlier, later in itertools.pairwise(calls)]
+    assert [least <= wait for wait, least in zip(waits, [0.001, 0.002, 0.004, 0, 0.001, 0.002], strict=True)] == [
+        True
+    ] * 6
     assert started.manager.stats().idle_ticks == 5
 
 
