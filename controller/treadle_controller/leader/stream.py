@@ -27,7 +27,7 @@ class AgentStream:
         self._clock = clock
         self._outbox: Outbox[Change] = Outbox()
         self._messages: asyncio.Queue[pb.SessionResponse | None] = asyncio.Queue()
-        self._flushing: asyncio.TimerHandle | None = None
+        self._flushing: asyncio.Handle | None = None
         self._ended = False
 
     def welcome(self, welcome: pb.Welcome, full: pb.Assignments) -> None:
@@ -37,9 +37,10 @@ class AgentStream:
         self.send(pb.SessionResponse(assignments=full))
 
     def offer(self, id_: ReplicaId, change: Change) -> None:
-        """Send a change of the assignments with the next batch."""
+        """Send a change of the assignments with the next batch; those of one round go together."""
         self._outbox.offer(id_, change)
-        self._flush()
+        if self._flushing is None and not self._ended:
+            self._flushing = asyncio.get_running_loop().call_soon(self._flush_later)
 
     def send(self, message: pb.SessionResponse) -> None:
         if self._ended:
