@@ -101,6 +101,9 @@ class _Pass:
             return None if asked_again else Free(assignment.id, State.COMPLETED)
         if seen.state is State.STOPPED or (assignment.releasing and seen.state is State.ERROR):
             return Free(assignment.id, seen.state, seen.why)
+        if seen.state is State.LOST and seen.why is not None and seen.why.code == "fenced":
+            # Somebody else took the epoch that this agent was given: a second process of its name. A new one ends that.
+            return Free(assignment.id, State.LOST, seen.why)
         return None
 
     def _held(self, loop: LoopRecord, assignment: Assignment) -> Iterator[Action]:

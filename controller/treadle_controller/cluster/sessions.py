@@ -144,6 +144,12 @@ class Sessions:
                 record.session, record.deadline = "", None
         return lost
 
+    def postpone(self, seconds: float) -> None:
+        """Move all deadlines: it was this controller that was away for so long, and what agents said lies unread."""
+        for record in self._records.values():
+            if record.deadline is not None:
+                record.deadline += seconds
+
     def next_deadline(self) -> float | None:
         return min((r.deadline for r in self._records.values() if r.deadline is not None), default=None)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections import deque
 from collections.abc import Iterable
 from dataclasses import replace
 from typing import TYPE_CHECKING, Final
@@ -23,7 +24,15 @@ if TYPE_CHECKING:
     from treadle_controller.leader.leader import Leader
 
 _UNTOLD: Final = (State.ASSIGNED, State.STARTING, State.DRAINING)  # passing states are no events
-_DECISIVE: Final = (State.STOPPED, State.COMPLETED, State.ERROR, State.PAUSED)  # the reconciler may have to act
+_DECISIVE: Final = (
+    State.STOPPED,
+    State.COMPLETED,
+    State.ERROR,
+    State.PAUSED,
+    State.LOST,
+)  # the reconciler may have to act
+_PATIENCE_S: Final = 5.0  # an agent says at once that it has heard; if it does not, it is told again
+_MOST_AWAY_S: Final = 0.5  # between two ticks; a longer gap was our own pause, not the agents' silence
 
 
 class Roster:
@@ -36,6 +45,8 @@ class Roster:
         self.streams: dict[str, AgentStream] = {}
         self.heartbeats: dict[str, float] = {}  # wall clock, for people
         self._plans = wire.Plans()
+        self._ticked_at = leader.clock()
+        self._sent: deque[tuple[float, ReplicaId]] = deque()  # what was sent, and when it has to be answered
         for name in self._image.agents:
             sessions.expect(name)
 
@@ -73,9 +84,15 @@ class Roster:
         self._leader.journal.add("agent", stream.agent, "agent-disconnected", message)
 
     def tick(self) -> None:
-        """Judge the agents whose time is over."""
-        for lost in self.sessions.tick(self._leader.clock()):
+        """Judge the agents whose time is over; to be called many times a second."""
+        now = self._leader.clock()
+        away, self._ticked_at = now - self._ticked_at, now
+        if away > _MOST_AWAY_S:
+            self.sessions.postpone(away)
+        for lost in self.sessions.tick(now):
             self._lose(lost)
+        while self._sent and self._sent[0][0] <= now:
+            self._send_again(self._sent.popleft()[1])
 
     def _lose(self, lost: Lost) -> None:
         self._end(lost.agent, lost.session, lost.why)
@@ -143,6 +160,7 @@ class Roster:
             if assignment.releasing:
                 full.releases.extend(wire.releases(self._image.namespace, [assignment]))
             elif assignment.id not in self._leader.unsent:
+                self._expect_answer(assignment.id)
                 full.set.append(wire.assignment(self._image, workflow, assignment, self._plans))
         return full
 
@@ -236,11 +254,30 @@ class Roster:
             stream = self.streams.get(assignment.agent) if assignment is not None else None
             if assignment is not None and assignment.held and not assignment.releasing and stream is not None:
                 stream.offer(id_, wire.assignment(self._image, workflow, assignment, self._plans))
+                self._expect_answer(id_)
 
     def send_release(self, assignment: Assignment) -> None:
         stream = self.streams.get(assignment.agent)
         if stream is not None:
             stream.offer(assignment.id, wire.releases(self._image.namespace, [assignment])[0])
+            self._expect_answer(assignment.id)
+
+    def _expect_answer(self, id_: ReplicaId) -> None:
+        self._sent.append((self._leader.clock() + _PATIENCE_S, id_))
+
+    def _send_again(self, id_: ReplicaId) -> None:
+        """Repeat what an agent has not answered: a message can get lost in a stream that lives on."""
+        workflow = self._image.workflows.get(id_.workflow)
+        assignment = workflow.assignments.get(id_) if workflow is not None else None
+        if workflow is None or assignment is None or not assignment.held or id_ in self._leader.unsent:
+            return
+        seen = workflow.observed.get(id_)
+        heard = seen is not None and seen.epoch == assignment.epoch
+        if assignment.releasing:
+            if seen is None or not heard or seen.state is not State.DRAINING:
+                self.send_release(assignment)
+        elif seen is None or not heard or seen.sequence < assignment.sequence:
+            self.send_assignments(workflow, [id_])
 
     def set_cordoned(self, name: str, *, cordoned: bool) -> None:
         record = replace(self._image.agents[name], cordoned=cordoned)
