@@ -174,7 +174,8 @@ def controller(folder: Path, redis_url: str) -> Iterator[tuple[str, int]]:
         finally:
             process.terminate()
             process.wait()
-            if os.environ.get("BLOG"): print((folder / "controller.log").read_text()[-3000:])
+            if os.environ.get("BLOG"):
+                print((folder / "controller.log").read_text()[-3000:])
 
 
 @contextlib.contextmanager

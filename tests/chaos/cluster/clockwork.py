@@ -100,7 +100,7 @@ class Clockwork:
         if process.frozen:
             process.parked.append(call)
             return
-        events._set_running_loop(process)
+        events._set_running_loop(process._as_loop)
         try:
             if call.context is None:
                 call.callback(*call.args)
@@ -111,10 +111,11 @@ class Clockwork:
             raise
 
 
-class Process(asyncio.AbstractEventLoop):
-    """One simulated process, which is the event loop of its code."""
+class Process:
+    """One simulated process, which is the event loop of its code: as much of one as asyncio's own parts ask for."""
 
     def __init__(self, clockwork: Clockwork, name: str) -> None:
+        self._as_loop: Any = self
         self.name = name
         self.alive = True
         self.frozen = False
@@ -139,7 +140,7 @@ class Process(asyncio.AbstractEventLoop):
     def time(self) -> float:
         return self._clockwork.now
 
-    def call_soon(self, callback: Callable[..., object], *args: Any, context: Context | None = None) -> Any:
+    def call_soon(self, callback: Callable[..., object], *args: Any, context: Context | None = None) -> Call:
         call = Call(self, callback, args, context, self._clockwork.now)
         self._clockwork.soon(call)
         return call
@@ -148,21 +149,21 @@ class Process(asyncio.AbstractEventLoop):
 
     def call_later(
         self, delay: float, callback: Callable[..., object], *args: Any, context: Context | None = None
-    ) -> Any:
+    ) -> Call:
         return self.call_at(self._clockwork.now + max(0.0, delay), callback, *args, context=context)
 
-    def call_at(self, when: float, callback: Callable[..., object], *args: Any, context: Context | None = None) -> Any:
+    def call_at(self, when: float, callback: Callable[..., object], *args: Any, context: Context | None = None) -> Call:
         call = Call(self, callback, args, context, when)
         self._clockwork.later(call)
         return call
 
     def create_future(self) -> asyncio.Future[Any]:
-        return asyncio.Future(loop=self)
+        return asyncio.Future(loop=self._as_loop)
 
     def create_task(self, coro: Any, *, name: str | None = None, context: Context | None = None) -> asyncio.Task[Any]:
-        return asyncio.Task(coro, loop=self, name=name, context=context)
+        return asyncio.Task(coro, loop=self._as_loop, name=name, context=context)
 
-    def run_in_executor(self, executor: Any, func: Callable[..., Any], *args: Any) -> Any:
+    def run_in_executor(self, _executor: Any, func: Callable[..., Any], *args: Any) -> asyncio.Future[Any]:
         """Run it here and now: what takes how long is up to the simulation."""
         future = self.create_future()
         try:

@@ -51,9 +51,7 @@ class Fault:
         return self.at + self.lasts
 
     def __str__(self) -> str:
-        return (
-            f"{self.at:6.2f} s  {self.kind} (agent {self.agent}, {self.lasts:.2f} s, {self.value:.2f}, {self.flags})"
-        )
+        return f"{self.at:6.2f} s  {self.kind} (agent {self.agent}, {self.lasts:.2f} s, {self.value:.2f}, {self.flags})"
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +78,11 @@ _LASTS: Final = {  # seconds, from and to
     Kind.AGENT_FROZEN: (0.5, 12.0),
     Kind.AGENT_STOPPED: (7.0, 9.0),
     Kind.RIVAL: (0.5, 6.0),
+    Kind.HOST_DIES: (1.0, 1.0),
+    Kind.LOOP_FAILS: (2.0, 2.0),
+    Kind.LOST_MESSAGE: (6.0, 6.0),  # until it is sent again
+    Kind.APPLY: (2.0, 2.0),
+    Kind.RESTART: (2.0, 2.0),
     Kind.PARTITION: (0.2, 12.0),
     Kind.SLOW_LINK: (2.0, 8.0),
     Kind.REDIS_CUT: (1.0, 8.0),
@@ -93,7 +96,13 @@ _LASTS: Final = {  # seconds, from and to
     Kind.DRAIN: (0.5, 5.0),
 }
 # The controller dies and links fail more often than anything else, since most of what can go wrong begins there.
-_WEIGHTS: Final = {Kind.CONTROLLER_KILLED: 4, Kind.PARTITION: 3, Kind.AGENT_KILLED: 3, Kind.AGENT_FROZEN: 2, Kind.CUT: 2}
+_WEIGHTS: Final = {
+    Kind.CONTROLLER_KILLED: 4,
+    Kind.PARTITION: 3,
+    Kind.AGENT_KILLED: 3,
+    Kind.AGENT_FROZEN: 2,
+    Kind.CUT: 2,
+}
 
 
 def make_schedule(seed: int) -> Schedule:

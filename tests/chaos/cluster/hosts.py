@@ -57,6 +57,7 @@ class Child:
         self.pid = number
         self.marker = f"{machine.name}.{role}.{number}"
         self.dead = False
+        self.broken = ""  # what it said that is none of its words
         self.runs: dict[int, Run] = {}
 
     def send(self, frame: ToChild) -> None:
@@ -64,7 +65,9 @@ class Child:
             return
         if isinstance(frame, Assign):
             self.runs[frame.run] = Run(self, frame)
-        elif (run := self.runs.get(frame.run)) is not None if isinstance(frame, Drain | Stop | Pause | Resume) else None:
+        elif (
+            (run := self.runs.get(frame.run)) is not None if isinstance(frame, Drain | Stop | Pause | Resume) else None
+        ):
             self.machine.process.call_soon(run.control, frame)
 
     def kill(self) -> None:

@@ -97,7 +97,9 @@ class Network:
 class _Way:
     """One direction of a stream: what is on its way, in order."""
 
-    def __init__(self, stream: Stream, deliver: Callable[[object], None], receiver: Callable[[], Process | None]) -> None:
+    def __init__(
+        self, stream: Stream, deliver: Callable[[object], None], receiver: Callable[[], Process | None]
+    ) -> None:
         self._stream = stream
         self._deliver = deliver
         self._receiver = receiver

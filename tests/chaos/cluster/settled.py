@@ -83,9 +83,7 @@ def _replica(
     return _running(workflow, loop, id_, live[0], hold, state)
 
 
-def _running(
-    workflow: WorkflowImage, loop: LoopRecord, id_: ReplicaId, run: Run, hold: Hold, state: State
-) -> str:
+def _running(workflow: WorkflowImage, loop: LoopRecord, id_: ReplicaId, run: Run, hold: Hold, state: State) -> str:
     assignment = workflow.assignments.get(id_)
     if assignment is None or not assignment.held or assignment.releasing:
         return "runs, but nobody is to hold it"

@@ -18,7 +18,7 @@ from tests.chaos.cluster.clockwork import Clockwork
 from tests.chaos.cluster.controller import ControllerProcess
 from tests.chaos.cluster.disk import Disk
 from tests.chaos.cluster.documents import documents
-from tests.chaos.cluster.faults import FIRST_S, Fault, Kind, Schedule, make_schedule
+from tests.chaos.cluster.faults import Fault, Kind, Schedule, make_schedule
 from tests.chaos.cluster.fences import Fences
 from tests.chaos.cluster.hosts import Pace, Run
 from tests.chaos.cluster.network import Network
@@ -234,6 +234,10 @@ class Cluster:
         self.wanted.pop(workflow, None)
         self.ask(f"{desired.name.lower()} {workflow}", command)
 
+    def restart(self, workflow: str, *, fresh: bool) -> None:
+        self.wanted.pop(workflow, None)  # what was stopped runs again
+        self.ask(f"restart {workflow}", _restarting(workflow, fresh=fresh))
+
     def runs(self) -> list[Run]:
         """Return all runs that are not over, wherever they are."""
         processes = [process for seat in self.seats for process in seat.processes]
@@ -289,6 +293,11 @@ def _set_link(cluster: Cluster, fault: Fault, delay_s: float, jitter_s: float) -
     link.delay_s, link.jitter_s = delay_s, jitter_s
 
 
+def _start_rival(cluster: Cluster, fault: Fault) -> None:
+    cluster.watch.contested[cluster.seat(fault).name] = fault.until
+    cluster.seat(fault).start_rival()
+
+
 def _partition(cluster: Cluster, fault: Fault) -> None:
     up, down = [(False, False), (False, True), (True, False)][int(fault.value * 3)]
     cluster.network.partition(cluster.seat(fault).name, up=up, down=down, keepalive=fault.flags[0])
@@ -337,7 +346,7 @@ ACTS: Final[dict[Kind, tuple[Act, Act | None]]] = {
     Kind.AGENT_GONE: (Cluster.take_away, None),
     Kind.AGENT_FROZEN: (Cluster.freeze, lambda c, f: c.seat(f).thaw()),
     Kind.AGENT_STOPPED: (_stop, _revive),
-    Kind.RIVAL: (lambda c, f: c.seat(f).start_rival(), lambda c, f: c.seat(f).kill_rival()),
+    Kind.RIVAL: (_start_rival, lambda c, f: c.seat(f).kill_rival()),
     Kind.HOST_DIES: (lambda c, f: [p.host_dies("thread") for p in c.seat(f).processes], None),
     Kind.LOOP_FAILS: (Cluster.fail_a_loop, None),
     Kind.PARTITION: (_partition, _heal),
@@ -361,7 +370,7 @@ ACTS: Final[dict[Kind, tuple[Act, Act | None]]] = {
         lambda c, f: c.desire(c.pick(f), Desired.STOPPED),
         lambda c, f: c.desire(c.pick(f), Desired.RUNNING) if f.flags[0] else None,
     ),
-    Kind.RESTART: (lambda c, f: c.ask("restart", _restarting(c.pick(f), fresh=f.flags[0])), None),
+    Kind.RESTART: (lambda c, f: c.restart(c.pick(f), fresh=f.flags[0]), None),
     Kind.CORDON: (
         lambda c, f: c.ask("cordon", _cordoning(c.seat(f).name, cordoned=True)),
         lambda c, f: c.ask("uncordon", _cordoning(c.seat(f).name, cordoned=False)),

@@ -46,6 +46,7 @@ class Watch:
         self.commits = 0
         self.lost = 0
         self.serving_since = 0.0
+        self.contested: dict[str, float] = {}  # until when two processes have had one name
         self._clockwork = clockwork
         self._disk = disk
         self._last: dict[LoopKey, tuple[int, int, str]] = {}
@@ -119,7 +120,9 @@ class Watch:
 
     def _refuse_late(self, stream: Stream, kind: str, sequence: int) -> None:
         if (stream.number, kind, sequence) in self._late:
-            self.breach(f"{kind} {sequence} of {stream.link.agent} is answered, but a newer session was welcomed before")
+            self.breach(
+                f"{kind} {sequence} of {stream.link.agent} is answered, but a newer session was welcomed before"
+            )
 
     def _sent(self, agent: str, assignments: pb.Assignments) -> None:
         for one in assignments.set:
@@ -149,6 +152,8 @@ class Watch:
         self.lost += 1
         if now < self.serving_since + SETTINGS.grace_s + LEASE_S - _SLACK_S:
             self.breach(f"{agent} is judged lost {now - self.serving_since:.2f} s after the controller's start")
+        if now < self.contested.get(agent, float("-inf")) + SETTINGS.quarantine_s + SETTINGS.turns_window_s:
+            return  # both are shut out, and what they held goes elsewhere
         silent = now - self._heard.get(agent, float("-inf"))
         newest = self._newest.get(agent)
         speaking = newest is not None and not newest.over and newest in newest.link.streams
