@@ -33,10 +33,7 @@ def plans(draw: st.DrawFn, *, linear: bool = False) -> Plan:
             if linear and at - 1 in sources
             else draw(st.lists(st.sampled_from(sources), min_size=1, max_size=3))
         )
-        inputs = tuple(
-            Input(source, draw(st.sampled_from(HANDLES[:4] if linear else HANDLES)), f"in{nth}")
-            for nth, source in enumerate(chosen)
-        )
+        inputs = tuple(Input(source, draw(st.sampled_from(HANDLES)), f"in{nth}") for nth, source in enumerate(chosen))
         steps.append(
             Step(
                 f"n{at}",
