@@ -1,6 +1,6 @@
 #!lua name=treadle
 --[[
-The queues of treadle: everything that must happen in Redis as one step. Version 1.
+The queues of treadle: everything that must happen in Redis as one step.
 
 Loaded by the controller only. Agents may FCALL; every function names the keys it touches by the namespace's
 prefix, which ends in a hash tag of its own, so all of them live in one slot.
@@ -18,22 +18,31 @@ prefix, which ends in a hash tag of its own, so all of them live in one slot.
                                 had    1 once a writer was entered
                                 bells, room, ends     hosts to ring on data, on room, on the end of the queue
                                 mark_n, mark_t        a message number and when it was pushed (ms)
+                                who    reader slots as SCALE was told them last, apart by spaces
   {ns}:q:<queue>:c      hash    reader slot -> "from to from to ...", ranges claimed and not committed
   {ns}:q:<queue>:open   set     writers (loop replicas) that have not completed
-  {ns}:q:<queue>:dlq    stream  dead letters: n (number), i (item), r (reason, JSON), k (iteration id)
+  {ns}:q:<queue>:dlq    stream  dead letters: n (number), i (item), r (reason, JSON), k (iteration id),
+                                w (the queues of the iteration's letters, where they are several)
   {ns}:l:<wf>/<loop>/<replica>         hash  life epoch inc owner seq nonce iteration completed nodes
   {ns}:s:<wf>/<loop>/<replica>/<node>  hash  state of a node, a field per key
   {ns}:x:<producer>     hash    seq: last sequence number of a program outside, kept 7 days
   {ns}:h:<host>         stream  doorbell: q (data), r (room) or e (end) with the name of a queue
   {ns}:meta             hash    id, term, beat, format
+  {ns}:queues           hash    the controller's dictionary: queue -> JSON, for programs outside to read
 
 Answers are arrays whose first item is a code. Checks come first, writes that may fail next, the rest last:
 Lua does not roll back.
 ]]
 
+-- VERSION is raised with every release that changes a function; SERVES is the oldest version whose callers
+-- these functions still understand. A controller never replaces a newer library, see library.py.
+local VERSION = 1
+local SERVES = 1
+
 local DLQ_MESSAGES = 100000
 local DLQ_BYTES = 64 * 1024 * 1024
 local PRODUCER_TTL_S = 7 * 24 * 3600
+local PUSH_TTL_S = 600
 
 -- Lua prints large numbers in scientific notation unless told otherwise.
 local function int(number)
@@ -150,7 +159,8 @@ end
 
 local function trim(q)
   if q.held == 0 and q.next == q.tail then
-    redis.pcall('XTRIM', q.key, 'MAXLEN', '=', 0)
+    -- Not everything: what a hand has put in lies above, and becomes a dead letter.
+    redis.pcall('XTRIM', q.key, 'MINID', '=', int(q.tail) .. '-0')
     q.nmax = 0
     q.bytes = 0
     return
@@ -221,6 +231,11 @@ local function lower_last_id(q)
   redis.call('RENAME', copy, q.key)
 end
 
+-- What a dead letter counts for among the bytes that a queue may keep of them.
+local function weight_of(item, reason)
+  return #item + #reason
+end
+
 -- Entries that the functions did not write lie at or above `tail`; a commit trips over them. They become
 -- dead letters, and the stream's last id goes back to where it was. Returns how many there were.
 local function mend(q)
@@ -230,11 +245,11 @@ local function mend(q)
   end
   for _, entry in ipairs(found) do
     local raw = cmsgpack.pack(entry[2])
-    redis.pcall('XADD', q.key .. ':dlq', '*', 'n', '0', 'i', string.sub(raw, 1, 1048576),
-      'r', '{"error":"foreign-entry","entry":' .. cjson.encode(entry[1]) .. '}', 'k', '')
+    local item, reason = string.sub(raw, 1, 1048576), '{"error":"foreign-entry","entry":' .. cjson.encode(entry[1]) .. '}'
+    redis.pcall('XADD', q.key .. ':dlq', '*', 'n', '0', 'i', item, 'r', reason, 'k', '')
     redis.call('XDEL', q.key, entry[1])
     q.dead = q.dead + 1
-    q.dead_b = q.dead_b + math.min(#raw, 1048576)
+    q.dead_b = q.dead_b + weight_of(item, reason)
   end
   if #found > 0 then
     redis.call('HSET', q.meta, 'dead', int(q.dead), 'dead_b', int(q.dead_b))
@@ -249,7 +264,10 @@ end
 local function add_entry(q, number, count, data)
   local id = int(number) .. '-1'
   local added = redis.pcall('XADD', q.key, id, 'n', count, 'd', data)
-  if type(added) == 'table' and added.err and redis.call('TYPE', q.key).ok == 'stream' and mend(q) > 0 then
+  if type(added) == 'table' and added.err and redis.call('TYPE', q.key).ok == 'stream' then
+    if mend(q) == 0 then
+      lower_last_id(q) -- whoever added an entry has deleted it as well
+    end
     while mend(q) > 0 do
       -- as many as somebody has put there, some at a time
     end

@@ -54,6 +54,7 @@ local function incarnate(_, argv)
       return {'BAD_TYPE', prefix .. 'q:' .. argv[i] .. ':m'}
     end
     redis.call('HSET', q.meta, 'ends', add_word(prune_hosts(prefix, q.ends), host))
+    mend(q) -- what a hand has put in may be what the incarnation before failed at
     local claims = q.mode == 'counted' and redis.call('HGET', q.key .. ':c', loop) or ''
     reads[#reads + 1] = {q.next, q.tail, q.nmax, q.mode, claims or ''}
     i = i + 1

@@ -130,19 +130,24 @@ local function check_outputs(next_arg, queue_of, host)
 end
 
 local function check_dead(next_arg, queue_of)
-  local dead = {}
+  local dead, kins = {}, {}
   for _ = 1, tonumber(next_arg()) do
     local letter = {q = queue_of(next_arg()), number = next_arg(), item = next_arg(), reason = next_arg(), kin = next_arg()}
     local q = letter.q
     if not q then
       return nil, {'BAD_TYPE', 'dead letters'}
     end
-    if q.dead + 1 > DLQ_MESSAGES or q.dead_b + #letter.item > DLQ_BYTES then
+    local weight = weight_of(letter.item, letter.reason)
+    if q.dead + 1 > DLQ_MESSAGES or q.dead_b + weight > DLQ_BYTES then
       return nil, {'DLQ_FULL', q.name}
     end
     q.dead = q.dead + 1
-    q.dead_b = q.dead_b + #letter.item
+    q.dead_b = q.dead_b + weight
+    kins[letter.kin] = add_word(kins[letter.kin] or '', q.name)
     dead[#dead + 1] = letter
+  end
+  for _, letter in ipairs(dead) do
+    letter.queues = kins[letter.kin]
   end
   return dead
 end
@@ -172,7 +177,11 @@ local function write_outputs(outputs, dead)
   end
   for _, letter in ipairs(dead) do
     local key = letter.q.key .. ':dlq'
-    local id = redis.pcall('XADD', key, '*', 'n', letter.number, 'i', letter.item, 'r', letter.reason, 'k', letter.kin)
+    local fields = {'n', letter.number, 'i', letter.item, 'r', letter.reason, 'k', letter.kin}
+    if letter.queues ~= letter.q.name then
+      fields[9], fields[10] = 'w', letter.queues
+    end
+    local id = redis.pcall('XADD', key, '*', unpack(fields))
     if type(id) == 'table' then
       return undo(key, id.err)
     end

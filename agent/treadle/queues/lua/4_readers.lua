@@ -142,7 +142,7 @@ local function scale(_, argv)
       hand_over(q, slots)
       -- A queue stays counted while anything is claimed: an open claim can't stand for several ranges.
       local counted = #slots > 1 or q.full == 'drop-oldest' or q.held > 0
-      redis.call('HSET', q.meta, 'slots', #slots, 'mode', counted and 'counted' or '')
+      redis.call('HSET', q.meta, 'slots', #slots, 'mode', counted and 'counted' or '', 'who', table.concat(slots, ' '))
       if q.bells ~= '' then
         ring(prefix, q.bells, 'q', q.name)
       end
@@ -151,6 +151,20 @@ local function scale(_, argv)
   return {'OK'}
 end
 
+-- ARGV: prefix, queues. Answers queue and reader slots, in pairs, for those that SCALE was ever told.
+local function slots(_, argv)
+  local answer = {'OK'}
+  for i = 2, #argv do
+    local who = redis.pcall('HGET', argv[1] .. 'q:' .. argv[i] .. ':m', 'who')
+    if type(who) == 'string' then
+      answer[#answer + 1] = argv[i]
+      answer[#answer + 1] = who
+    end
+  end
+  return answer
+end
+
+redis.register_function{function_name = 'treadle_slots', callback = slots, flags = {'no-writes'}}
 redis.register_function{function_name = 'treadle_register', callback = register, flags = {'allow-oom'}}
 redis.register_function{function_name = 'treadle_claim', callback = claim, flags = {'allow-oom'}}
 redis.register_function{function_name = 'treadle_scale', callback = scale, flags = {'allow-oom'}}

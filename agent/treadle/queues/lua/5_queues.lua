@@ -98,7 +98,8 @@ local function push(_, argv)
   save_queue(q)
   if producer ~= '' then
     redis.call('HSET', memory, 'seq', argv[4])
-    redis.call('EXPIRE', memory, PRODUCER_TTL_S)
+    -- A name that begins with ~ was made for one push: it is only remembered while that may be sent again.
+    redis.call('EXPIRE', memory, string.sub(producer, 1, 1) == '~' and PUSH_TTL_S or PRODUCER_TTL_S)
   end
   return {'OK', first}
 end
@@ -132,65 +133,20 @@ local function repair(_, argv)
   return {'OK', mend(q)}
 end
 
--- ARGV: prefix queue iteration. Takes the dead letters of one iteration ("": all, 1,000 at a time) back to the
--- tail of their queue, and out of the dead letters, in one step. Answers how many.
-local function replay(_, argv)
-  local prefix, name, kin = argv[1], argv[2], argv[3]
-  local q = load_queue(prefix, name)
-  if not q then
-    return {'BAD_TYPE', name}
+-- ARGV: prefix whole, queue and JSON in pairs ("" takes a queue out). With whole = 1 they are all that there are.
+local function mirror(_, argv)
+  local key = argv[1] .. 'queues'
+  if argv[2] == '1' then
+    redis.call('DEL', key)
   end
-  local letters = redis.pcall('XRANGE', q.key .. ':dlq', '-', '+')
-  if letters.err then
-    return {'BAD_TYPE', q.key .. ':dlq'}
-  end
-  local entries, ids, bytes = {}, {}, 0
-  for _, letter in ipairs(letters) do
-    local fields = {}
-    for f = 1, #letter[2], 2 do
-      fields[letter[2][f]] = letter[2][f + 1]
-    end
-    if (kin == '' or fields.k == kin) and fields.n ~= '0' and #entries < 1000 then
-      entries[#entries + 1] = {'1', '\145' .. fields.i}
-      ids[#ids + 1] = letter[1]
-      bytes = bytes + #fields.i
+  for i = 3, #argv, 2 do
+    if argv[i + 1] == '' then
+      redis.call('HDEL', key, argv[i])
+    else
+      redis.call('HSET', key, argv[i], argv[i + 1])
     end
   end
-  if #entries == 0 then
-    return {'OK', 0}
-  end
-  local out = {q = q, entries = entries}
-  local refused = write_outputs({out}, {})
-  if refused then
-    return refused
-  end
-  count_pushed(prefix, q, #entries, bytes, 1)
-  save_queue(q)
-  redis.call('XDEL', q.key .. ':dlq', unpack(ids))
-  redis.call('HSET', q.meta, 'dead', int(math.max(0, q.dead - #ids)), 'dead_b', int(math.max(0, q.dead_b - bytes)))
-  return {'OK', #entries}
-end
-
--- ARGV: prefix queue iteration. Drops the dead letters of one iteration, or all; answers how many.
-local function drop(_, argv)
-  local q = load_queue(argv[1], argv[2])
-  if not q then
-    return {'BAD_TYPE', argv[2]}
-  end
-  local key, kin, gone, bytes = q.key .. ':dlq', argv[3], 0, 0
-  for _, letter in ipairs(redis.call('XRANGE', key, '-', '+')) do
-    local fields = {}
-    for f = 1, #letter[2], 2 do
-      fields[letter[2][f]] = letter[2][f + 1]
-    end
-    if kin == '' or fields.k == kin then
-      redis.call('XDEL', key, letter[1])
-      gone = gone + 1
-      bytes = bytes + #(fields.i or '')
-    end
-  end
-  redis.call('HSET', q.meta, 'dead', int(math.max(0, q.dead - gone)), 'dead_b', int(math.max(0, q.dead_b - bytes)))
-  return {'OK', gone}
+  return {'OK'}
 end
 
 -- ARGV: prefix queue. Removes everything of a queue that nobody uses.
@@ -206,6 +162,5 @@ redis.register_function{function_name = 'treadle_limit', callback = limit, flags
 redis.register_function{function_name = 'treadle_push', callback = push}
 redis.register_function{function_name = 'treadle_purge', callback = purge, flags = {'allow-oom'}}
 redis.register_function{function_name = 'treadle_repair', callback = repair, flags = {'allow-oom'}}
-redis.register_function{function_name = 'treadle_replay', callback = replay}
-redis.register_function{function_name = 'treadle_drop', callback = drop, flags = {'allow-oom'}}
+redis.register_function{function_name = 'treadle_mirror', callback = mirror, flags = {'allow-oom'}}
 redis.register_function{function_name = 'treadle_delete', callback = delete, flags = {'allow-oom'}}
