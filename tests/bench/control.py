@@ -24,7 +24,7 @@ import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import IO, Any, Final
+from typing import IO, Any, Final, Self
 
 import grpc
 
@@ -69,7 +69,7 @@ class Bench:
         self._connected = 0
         self._loops = 0
 
-    def __enter__(self) -> Bench:
+    def __enter__(self) -> Self:
         with contextlib.ExitStack() as stack:
             folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="treadle-bench-")))
             redis = stack.enter_context(redis_server())

@@ -1,6 +1,6 @@
 """Thousands of agents in one process, for the benchmark of the control plane: real streams, loops that only exist.
 
-`python -m tests.bench.control_agents`, told on stdin what to do, one JSON object a line; answers the same way on stdout:
+`python -m tests.bench.control_agents` is told on stdin what to do, one JSON object a line, and answers so on stdout:
 
     {"do": "connect", "address": ..., "first": 0, "count": 1000, "slots": 100}  -> when all have their full set
     {"do": "await", "loops": 10000}      -> {"at": ...} when so many loops in all are acknowledged

@@ -100,6 +100,10 @@ class Seat:
             if process is not None:
                 process.machine.redis_reachable = reachable
 
+    def lose_host(self, role: str) -> None:
+        for process in self.processes:
+            process.host_dies(role)
+
     @property
     def processes(self) -> list[AgentProcess]:
         return [process for process in (self.process, self.rival) if process is not None]

@@ -65,10 +65,8 @@ class Child:
             return
         if isinstance(frame, Assign):
             self.runs[frame.run] = Run(self, frame)
-        elif (
-            (run := self.runs.get(frame.run)) is not None if isinstance(frame, Drain | Stop | Pause | Resume) else None
-        ):
-            self.machine.process.call_soon(run.control, frame)
+        elif isinstance(frame, Drain | Stop | Pause | Resume) and frame.run in self.runs:
+            self.machine.process.call_soon(self.runs[frame.run].control, frame)
 
     def kill(self) -> None:
         """End it with all that it runs; tells nobody."""

@@ -347,7 +347,7 @@ ACTS: Final[dict[Kind, tuple[Act, Act | None]]] = {
     Kind.AGENT_FROZEN: (Cluster.freeze, lambda c, f: c.seat(f).thaw()),
     Kind.AGENT_STOPPED: (_stop, _revive),
     Kind.RIVAL: (_start_rival, lambda c, f: c.seat(f).kill_rival()),
-    Kind.HOST_DIES: (lambda c, f: [p.host_dies("thread") for p in c.seat(f).processes], None),
+    Kind.HOST_DIES: (lambda c, f: c.seat(f).lose_host("thread"), None),
     Kind.LOOP_FAILS: (Cluster.fail_a_loop, None),
     Kind.PARTITION: (_partition, _heal),
     Kind.CUT: (lambda c, f: c.network.cut(c.seat(f).name), None),
