@@ -70,10 +70,11 @@ def takeover(play: Play, role: str | None = None) -> None:
         _haunt(play, actor.key, actor.epoch)
         if way == "hasty":
             actor.process.resume()  # it goes on before its successor has begun
-    play.spawn(actor.key, epoch)
+    heir = play.spawn(actor.key, epoch)
     if same_epoch:
-        _haunt_incarnation(play, actor.key)
-        actor.process.resume()
+        _haunt_incarnation(play, heir)
+        if way == "hasty":
+            actor.process.resume()
     play.bites[f"takeovers: {way}, {'same' if same_epoch else 'new'} epoch"] += 1
 
 
@@ -103,12 +104,14 @@ def _haunt(play: Play, key: LoopKey, old_epoch: int) -> None:
             play.wrong.append(f"ghost: a claim as {old_epoch}.{inc} of {key} was answered {answer}")
 
 
-def _haunt_incarnation(play: Play, key: LoopKey) -> None:
-    """Send what the incarnation before had under way, once the new one is there."""
-    _, before, _, _ = play.stage.tenure(key)
-    wait_for(play, lambda: play.stage.tenure(key)[1] > before, 0.5)
-    epoch, inc, seq, _ = play.stage.tenure(key)
-    _ghost(play, key, (epoch, inc - 1, seq + 1, b"ghost"))
+def _haunt_incarnation(play: Play, heir: Actor) -> None:
+    """Send what the incarnation before had under way, while the new one is stopped."""
+    _, before, _, _ = play.stage.tenure(heir.key)
+    wait_for(play, lambda: play.stage.tenure(heir.key)[1] > before, 0.5)
+    heir.process.pause()
+    epoch, inc, seq, _ = play.stage.tenure(heir.key)
+    _ghost(play, heir.key, (epoch, inc - 1, seq + 1, b"ghost"))
+    heir.process.resume()
 
 
 def scale_to(slots: int) -> Fault:
@@ -255,14 +258,27 @@ def _logs(play: Play) -> list[Path]:
 
 
 def kill_waiting_producer(play: Play) -> None:
-    """Kill the source while it waits for room."""
+    """Kill the source while it waits for room: its consumers are stopped until it does."""
 
     def waits() -> bool:
         return bool(play.stage.command("HGET", play.stage.keys.record("in"), "room"))
 
-    if wait_for(play, waits, 2.0):
-        play.bites["producers killed while they waited"] += 1
-        takeover(play, "source")
+    consumers = [actor.process for actor in play.actors.values() if actor.role == "transform"]
+    source = play.actors[LoopKey(WORKFLOW, "source")]
+    if source.completed:
+        return
+    for process in consumers:
+        process.pause()
+    try:
+        if wait_for(play, waits, 2.0) and not source.completed:
+            source.process.kill()
+            source.epoch = play.stage.next_epoch()
+            play.stage.assign({source.key: source.epoch})
+            play.spawn(source.key, source.epoch)
+            play.bites["producers killed while they waited"] += 1
+    finally:
+        for process in consumers:
+            process.resume()
 
 
 # Entries put in by hand
