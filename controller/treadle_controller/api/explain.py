@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from treadle.queues.stats import QueueStats
+from treadle.workflow import Queue
 from treadle_controller.cluster.model import Desired, LoopRecord, State, Why
 from treadle_controller.cluster.phase import Standing
 from treadle_controller.leader.image import Image, WorkflowImage
@@ -22,7 +23,8 @@ def explain(
     if loop.desired is Desired.STOPPED and standing.state is State.STOPPED:
         return Why("stopped", f"{loop.name} was stopped by somebody; `wfctl start` starts it.")
     if standing.state is State.RUNNING:
-        return _running(loop, figures)
+        full = [name for name in loop.plan.writes if _is_full(image.queue_of(workflow, name), figures.get(name))]
+        return _running(loop, figures, full)
     return _standing(loop, standing)
 
 
@@ -44,8 +46,7 @@ def _standing(loop: LoopRecord, standing: Standing) -> Why:
     return Why(code, f"{loop.name} {words[standing.state]}{because}.")
 
 
-def _running(loop: LoopRecord, figures: Mapping[str, QueueStats]) -> Why:
-    full = [name for name in loop.plan.writes if name in figures and _is_full(figures[name])]
+def _running(loop: LoopRecord, figures: Mapping[str, QueueStats], full: list[str]) -> Why:
     if full:
         return Why("queue-full", f"{loop.name} waits for room in {', '.join(full)}: its readers are slower.")
     behind = [f"{name} ({figures[name].depth})" for name in loop.plan.reads if name in figures and figures[name].depth]
@@ -56,6 +57,10 @@ def _running(loop: LoopRecord, figures: Mapping[str, QueueStats]) -> Why:
     return Why("running", f"{loop.name} runs.")
 
 
-def _is_full(stats: QueueStats) -> bool:
-    room = getattr(stats, "room", None)
-    return room is not None and room <= 0
+def _is_full(queue: Queue, stats: QueueStats | None) -> bool:
+    """Whether whoever pushes to a queue has to wait."""
+    limits = queue.limits
+    if stats is None or limits.when_full != "block":
+        return False
+    messages = limits.messages is not None and stats.depth >= limits.messages
+    return messages or (limits.bytes is not None and stats.bytes >= limits.bytes)

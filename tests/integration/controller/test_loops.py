@@ -216,6 +216,24 @@ async def test_messages_are_pushed_once_peeked_at_purged_and_counted(controller:
         assert info.reason == "queue-in-use"
 
 
+async def test_a_loop_whose_queue_is_full_says_that_it_waits_for_room(controller: ControllerProcess) -> None:
+    fetch = loop("fetch", pushes="raw")
+    fetch["nodes"][-1]["data"]["limits"] = {"messages": 1}
+    async with Client(controller.address) as client, ScriptedAgent(controller.address, "one"):
+        await client.apply(document("orders", fetch, reader("price", "raw")))
+        await client.until("orders", lambda one: one.state == RUNNING)
+        payloads = [msgspec.msgpack.encode({"n": 1})]
+        await client.queues.PushQueue(queue_service_pb2.PushQueueRequest(name="raw", payloads=payloads))
+        with pytest.raises(grpc.aio.AioRpcError) as refused:
+            await client.queues.PushQueue(queue_service_pb2.PushQueueRequest(name="raw", payloads=payloads))
+
+        fetching = await client.loops.ExplainLoop(pb.ExplainLoopRequest(workflow="orders", loop="fetch"))
+        pricing = await client.loops.ExplainLoop(pb.ExplainLoopRequest(workflow="orders", loop="price"))
+
+    assert refused.value.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
+    assert (fetching.reason.code, pricing.reason.code) == ("queue-full", "working")
+
+
 async def test_lists_come_in_pages_and_tokens_belong_to_their_question(controller: ControllerProcess) -> None:
     async with Client(controller.address) as client, ScriptedAgent(controller.address, "one"):
         for name in ("c", "a", "b"):
