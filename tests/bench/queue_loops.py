@@ -8,7 +8,7 @@ from multiprocessing.connection import Connection
 from typing import Any
 
 from treadle import BlockingNode, LoopComplete, NodeData, Params, ProducerNode
-from treadle.loop import LoopManager, build_nodes
+from treadle.loop import LoopManager, build_nodes, collector
 from treadle.queues.redis_host import RedisHost
 from treadle.queues.tenure import LoopKey, TenureSpec
 from treadle.workflow.plan import Input, Plan, QueueLimits, Step
@@ -107,6 +107,7 @@ def run_loop(url: str, namespace: str, loop_plan: Plan, pipe: Connection) -> Non
     manager = LoopManager(loop_plan, nodes, tenure)
     gc.collect()
     gc.freeze()  # as a pool host does once it has loaded its modules
+    collector.relax()  # the same
     pipe.send("ready")
     pipe.recv()
     before = time.process_time()

@@ -20,6 +20,7 @@ from typing import Final
 
 import msgspec
 
+from treadle.loop import collector
 from treadle_agent import linux
 from treadle_agent.setup import Exited, Forked, Refused, Said, Setup
 
@@ -49,6 +50,7 @@ def main() -> None:
     preload.load_builtin()
     gc.collect()
     gc.freeze()  # what is shared now stays shared: no child's collector writes to these pages
+    collector.relax()
     ForkServer(socket.socket(fileno=int(sys.argv[1]))).serve()
 
 
