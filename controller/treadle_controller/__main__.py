@@ -11,7 +11,7 @@ from typing import Any
 import uvloop
 
 from treadle.errors import TreadleError
-from treadle_controller import logs
+from treadle_controller import logs, redis_tool
 from treadle_controller.config import ControllerConfig, load
 from treadle_controller.daemon import Daemon
 
@@ -21,6 +21,9 @@ _NOT_A_FLAG = "redis"  # may hold a password, which everybody could read in the 
 
 def main(arguments: list[str] | None = None) -> int:
     """Run the controller; returns the exit code (0 stopped, 1 failed, 2 bad configuration)."""
+    arguments = sys.argv[1:] if arguments is None else arguments
+    if arguments[:1] == ["redis"]:
+        return redis_tool.main(arguments[1:])
     parsed = vars(_parser().parse_args(arguments))
     logs.set_up(parsed.pop("log_format"))
     config_file, check, address_file = parsed.pop("config"), parsed.pop("check_config"), parsed.pop("address_file")
@@ -40,7 +43,11 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser("treadle-controller", description="Decides which agent runs which loop.")
+    parser = argparse.ArgumentParser(
+        "treadle-controller",
+        description="Decides which agent runs which loop.",
+        epilog="`treadle-controller redis --help` prepares a Redis server: users with their rights, functions.",
+    )
     parser.add_argument("--config", type=Path, metavar="FILE", help="TOML file; the environment and flags go over it")
     parser.add_argument("--check-config", action="store_true", help="look at the configuration, and stop")
     parser.add_argument("--log-format", choices=("text", "json"), default="text", help="how the log is written")

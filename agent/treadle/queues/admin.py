@@ -14,7 +14,7 @@ from redis.exceptions import RedisError
 from redis.retry import Retry
 
 from treadle.errors import QueueError
-from treadle.queues import envelope, library
+from treadle.queues import envelope, letters, library
 from treadle.queues.check import ServerReport, report
 from treadle.queues.codec import decode_batch
 from treadle.queues.keys import Keys, limit_args
@@ -49,17 +49,41 @@ class QueueAdmin:
 
     # The server
 
-    async def load_functions(self) -> None:
-        """Load the function library, or replace an older one. For the controller only."""
+    async def load_functions(self) -> library.Move:
+        """Load the function library where there is none or an older one. For the controller only.
+
+        Returns what was done. Raises QueueError (reason LIBRARY) when a newer one is there that does not serve us.
+        """
+        found = await self.functions()
+        move = library.decide(found, library.source())
+        if move is library.Move.REFUSE:
+            theirs, ours = library.version_of(found or ""), library.version_of(library.source())
+            msg = (
+                f"Redis holds version {theirs.number} of treadle's functions, which serves versions from "
+                f"{theirs.serves} on; this program brings version {ours.number}: upgrade it"
+            )
+            raise QueueError(msg, reason="LIBRARY", found=theirs.number, ours=ours.number)
+        if move is library.Move.LOAD:
+            await self.replace_functions()
+        return move
+
+    async def replace_functions(self) -> None:
+        """Put our function library in the place of whatever is there, a newer one too."""
         await self.command("FUNCTION", "LOAD", "REPLACE", library.source())
+
+    async def functions(self) -> str | None:
+        """Return the source of the library that the server holds, None when there is none."""
+        for found in await self.command("FUNCTION", "LIST", "LIBRARYNAME", library.NAME, "WITHCODE"):
+            return _text(_fields(found)["library_code"])
+        return None
 
     async def check_server(self) -> ServerReport:
         """Look whether the server can be used: version, eviction, persistence. Raises nothing about what it finds."""
         info = {**await self.command("INFO", "server"), **await self.command("INFO", "persistence")}
         info.update(await self.command("INFO", "memory"))
         with suppress(QueueError):  # managed servers keep their configuration to themselves
-            found = await self.command("CONFIG", "GET", "save")
-            info["save"] = next(iter(found.values()), b"") if isinstance(found, dict) else found[-1]
+            found = _fields(await self.command("CONFIG", "GET", "save", "appendfsync"))
+            info |= {name: _text(value) for name, value in found.items()}
         return report(info)
 
     async def namespace_id(self) -> str:
@@ -110,6 +134,15 @@ class QueueAdmin:
         if answer[0] != b"OK":
             msg = "A loop's epoch is not above the one in Redis"
             raise QueueError(msg, loop=_text(answer[1]), stored=int(answer[2]))
+
+    async def slots(self, queues: Sequence[str]) -> dict[str, tuple[LoopKey, ...]]:
+        """Return the reader slots that queues were given by `scale`; those that never were are left out."""
+        told: dict[str, tuple[LoopKey, ...]] = {}
+        for start in range(0, len(queues), 1000):
+            answer = await self.call("slots", *queues[start : start + 1000])
+            for name, who in zip(answer[1::2], answer[2::2], strict=True):
+                told[_text(name)] = tuple(LoopKey.parse(slot) for slot in _text(who).split())
+        return told
 
     async def forget(self, key: LoopKey) -> None:
         """Begin a new life for a loop that does not run: state, iterations and completion are forgotten."""
@@ -181,12 +214,16 @@ class QueueAdmin:
         if not items:
             return None
         packed = envelope.entries(items, size)
-        answer = await self.call("push", queue, producer, sequence, len(items), size, len(packed) // 2, *packed)
+        # The client sends a call again whose answer it missed: without a producer's memory that would push twice.
+        once = producer or f"~{secrets.token_hex(8)}"
+        answer = await self.call("push", queue, once, sequence or 1, len(items), size, len(packed) // 2, *packed)
         match answer[0]:
             case b"OK":
                 return int(answer[1])
-            case b"DUPLICATE":
+            case b"DUPLICATE" if producer:
                 return None
+            case b"DUPLICATE":
+                return int(answer[2])
             case b"FULL":
                 msg = f"The queue {queue} is full"
                 raise QueueError(msg, queue=queue, reason="FULL")
@@ -202,21 +239,46 @@ class QueueAdmin:
         """Remove a queue that nobody uses, its dead letters included."""
         await self.call("delete", queue)
 
+    async def mirror(self, queues: Mapping[str, bytes], *, whole: bool = False) -> None:
+        """Write the dictionary's entries (JSON; empty: take it out) for programs outside; `whole`: these are all."""
+        args = [part for pair in queues.items() for part in pair]
+        for start in range(0, len(args), 2000):
+            await self.call("mirror", int(whole and start == 0), *args[start : start + 2000])
+        if whole and not args:
+            await self.call("mirror", 1)
+
     # Dead letters
 
     async def dead_letters(self, queue: str, n: int = 100, after: str = "-") -> list[DeadLetterEntry]:
-        """Return dead letters of a queue, oldest first."""
+        """Return dead letters of a queue, oldest first, from behind an id on."""
         start = after if after == "-" else f"({after}"
         found = await self.command("XRANGE", self.keys.dead_letters(queue), start, "+", "COUNT", n)
         return [DeadLetterEntry.read(ident, fields) for ident, fields in found or ()]
 
-    async def replay(self, queue: str, iteration: str = "") -> int:
-        """Push the dead letters of one iteration ("": up to 1,000) back to their queue; return how many."""
-        return int((await self._checked("replay", queue, iteration))[1])
+    async def dead_letter(self, queue: str, name: str) -> DeadLetterEntry | None:
+        """Return one dead letter by its id, or the first one of an iteration by that."""
+        if letters.is_id(name):
+            found = await self.command("XRANGE", self.keys.dead_letters(queue), name, name)
+            return next((DeadLetterEntry.read(ident, fields) for ident, fields in found or ()), None)
+        page = await self.dead_letters(queue, letters.PAGE)
+        while page:
+            for letter in page:
+                if letter.iteration == name:
+                    return letter
+            page = await self.dead_letters(queue, letters.PAGE, page[-1].id)
+        return None
 
-    async def drop_dead(self, queue: str, iteration: str = "") -> int:
-        """Drop the dead letters of one iteration, or all; return how many."""
-        return int((await self._checked("drop", queue, iteration))[1])
+    async def replay(self, queue: str, name: str = "") -> int:
+        """Take the dead letters of one iteration back to their queues' tails, in one step; return how many.
+
+        `name` is the iteration's id, or that of any of its letters; "": all letters that there are now, an iteration
+        in a step. Raises QueueError (reason FULL) when a queue has no room for the next; the others are back then.
+        """
+        return await letters.take(self, "replay", queue, name)
+
+    async def drop_dead(self, queue: str, name: str = "") -> int:
+        """Drop the dead letters of one iteration, or all; return how many. `name` as for `replay`."""
+        return await letters.take(self, "drop", queue, name)
 
     # Plumbing
 
@@ -250,6 +312,12 @@ class QueueAdmin:
         return self._client
 
 
+def _fields(raw: Any) -> dict[str, Any]:
+    """Return a map that came as one, or as a list of names and values."""
+    pairs = raw.items() if isinstance(raw, Mapping) else zip(raw[::2], raw[1::2], strict=True)
+    return {_text(name): value for name, value in pairs}
+
+
 def _text(raw: Any) -> str:
     return raw.decode() if isinstance(raw, bytes) else str(raw)
 
@@ -261,4 +329,5 @@ def _refuse_deposed(answer: Any) -> None:
 
 
 def _failed(exc: Exception) -> QueueError:
-    return QueueError(f"Redis: {exc}", reason=type(exc).__name__)
+    unloaded = "Function not found" in str(exc)
+    return QueueError(f"Redis: {exc}", reason="UNLOADED" if unloaded else type(exc).__name__)

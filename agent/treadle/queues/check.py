@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,17 +20,37 @@ class ServerReport:
     used_bytes: int
     refusal: str | None
     warnings: tuple[str, ...]
+    fsync: str = ""  # of the append-only file: "always", "everysec", "no"; "" when not known
+    limit_bytes: int = 0  # maxmemory; 0 is none
 
 
 def report(info: Mapping[str, Any]) -> ServerReport:
-    """Judge a server by its INFO, and by `save` of its configuration where that may be read."""
+    """Judge a server by its INFO, and by `save` and `appendfsync` of its configuration where they may be read."""
     name = str(info.get("server_name") or "redis")
     version = str(info.get("valkey_version") if name == "valkey" else info.get("redis_version"))
     policy = str(info.get("maxmemory_policy", ""))
     persistence = _persistence(info)
-    warnings = () if persistence != "off" else ("Persistence is off: a restart of the server loses every queue.",)
-    used = int(info.get("used_memory", 0))
-    return ServerReport(name, version, persistence, policy, used, _refusal(name, version, policy), warnings)
+    fsync = str(info.get("appendfsync", "")) if persistence == "aof" else ""
+    return ServerReport(
+        name,
+        version,
+        persistence,
+        policy,
+        used_bytes=int(info.get("used_memory", 0)),
+        refusal=_refusal(name, version, policy),
+        warnings=tuple(_warnings(persistence, fsync)),
+        fsync=fsync,
+        limit_bytes=int(info.get("maxmemory", 0)),
+    )
+
+
+def _warnings(persistence: str, fsync: str) -> Iterator[str]:
+    if persistence == "off":
+        yield "Persistence is off: a restart of the server loses every queue."
+    if persistence == "rdb":
+        yield "Only snapshots are kept: a crash of the server loses what was acknowledged since the last one."
+    if fsync == "no":
+        yield "appendfsync is no: a power loss loses what the system had not written yet, many seconds perhaps."
 
 
 def _persistence(info: Mapping[str, Any]) -> str:

@@ -16,6 +16,7 @@ import socket
 import subprocess
 import threading
 import time
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from importlib.util import find_spec
 from pathlib import Path
@@ -79,14 +80,25 @@ def _die_with_parent(parent: int) -> None:
 class EmbeddedServer:
     """A server for one machine, started on a free port.
 
-    Start it from the main thread: it dies with the *thread* that started it.
+    Start it from the main thread: it dies with the *thread* that started it. `users` are made at its start, each
+    with its ACL rules and a random password; `url` is its owner's, who may do everything.
     """
 
-    def __init__(self, folder: Path | str, *, binary: str | None = None, fsync: str = "always", port: int = 0) -> None:
+    def __init__(
+        self,
+        folder: Path | str,
+        *,
+        binary: str | None = None,
+        fsync: str = "always",
+        port: int = 0,
+        users: Mapping[str, Sequence[str]] | None = None,
+    ) -> None:
         self.folder = Path(folder)
         self.password = secrets.token_urlsafe(24)
         self.port = port
         self._fsync = fsync
+        self._users = dict(users or {})
+        self._passwords = {name: secrets.token_urlsafe(24) for name in self._users}
         self._binary = binary
         self._process: subprocess.Popen[bytes] | None = None
 
@@ -94,6 +106,10 @@ class EmbeddedServer:
     def url(self) -> str:
         """Where it listens, password included: a secret."""
         return f"redis://:{self.password}@127.0.0.1:{self.port}"
+
+    def url_of(self, user: str) -> str:
+        """Return where it listens for one of its users, password included: a secret."""
+        return f"redis://{user}:{self._passwords[user]}@127.0.0.1:{self.port}"
 
     @property
     def pid(self) -> int | None:
@@ -162,6 +178,7 @@ class EmbeddedServer:
                 "appendfsync " + ("no" if self._fsync == "off" else self._fsync),
                 "maxmemory-policy noeviction",
                 "daemonize no",
+                *(f"user {name} {' '.join(rules)} >{self._passwords[name]}" for name, rules in self._users.items()),
                 "",
             ]
         )

@@ -35,6 +35,12 @@ class LoopKey(NamedTuple):
     def __str__(self) -> str:
         return f"{self.workflow}/{self.loop}/{self.replica}"
 
+    @classmethod
+    def parse(cls, text: str) -> LoopKey:
+        """Return the key that a text stands for."""
+        workflow, loop, replica = text.split("/")
+        return cls(workflow, loop, int(replica))
+
 
 @dataclass(frozen=True, slots=True)
 class TenureSpec:

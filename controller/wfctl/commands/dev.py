@@ -56,7 +56,7 @@ def dev(settings: Settings, /, files: tuple[str, ...], limit: float | None, **op
     given = documents.read(files)
     from wfctl.dev.cluster import ClusterConfig, nodes_arguments
 
-    config = ClusterConfig(**{**options, "nodes": nodes_arguments(options["nodes"])})
+    config = ClusterConfig(namespace=settings.namespace, **{**options, "nodes": nodes_arguments(options["nodes"])})
     return _run(settings, config, given, limit)
 
 

@@ -15,10 +15,13 @@ from pathlib import Path
 from typing import IO, Final
 
 from treadle.errors import QueueError
+from treadle.queues import acl
+from treadle.queues.acl import Role
 from treadle.queues.embedded import EmbeddedServer
 from wfctl.dev.daemon import Daemon
 from wfctl.errors import BadUsage, DaemonFailed
 
+_ROLES: Final[tuple[Role, ...]] = ("agent", "controller")
 HOST: Final = "127.0.0.1"
 PORT: Final = 7420
 HTTP_PORT: Final = 7421
@@ -35,6 +38,7 @@ class ClusterConfig:
     """What `wfctl dev` starts."""
 
     agents: int = 1
+    namespace: str = "default"
     redis: str | None = None  # None: an embedded server
     state_dir: Path | None = None  # None: a temporary one, removed at the end
     nodes: tuple[str, ...] = ()  # node modules beside the installed ones
@@ -54,7 +58,7 @@ class Cluster:
         self.folder = Path()
         self.address = ""
         self.http_address = ""
-        self.redis = ""
+        self.redis: dict[Role, str] = {}  # where the queues are for each kind of daemon, with its password
         self._hurry = hurry
         self._lock: IO[str] | None = None
         self._server: EmbeddedServer | None = None
@@ -66,7 +70,8 @@ class Cluster:
         self._take_folder()
         self.address = f"{HOST}:{_port(self.config.port, '--port')}"
         self.http_address = f"{HOST}:{_port(self.config.http_port, '--http-port')}"
-        self.redis = self.config.redis or self._start_server()
+        given = self.config.redis
+        self.redis = {"agent": given, "controller": given} if given is not None else self._start_server()
         self.controller = self._controller()
         self.agents = [self._agent(number) for number in range(1, self.config.agents + 1)]
         for daemon in (self.controller, *self.agents):
@@ -127,7 +132,8 @@ class Cluster:
         args = ["--listen", self.address, "--http-listen", self.http_address]
         args += ["--store", f"sqlite:///{self.folder / 'controller.sqlite'}"]
         # The URL holds a password: it is no argument, which everybody on this machine could read.
-        env = {**os.environ, "TREADLE_CONTROLLER_REDIS": self.redis}
+        env = {**os.environ, "TREADLE_CONTROLLER_REDIS": self.redis["controller"]}
+        env["TREADLE_CONTROLLER_NAMESPACE"] = self.config.namespace
         return Daemon("controller", "treadle_controller", args, env=env, log=self.folder / "logs" / "controller.log")
 
     def _agent(self, number: int) -> Daemon:
@@ -137,19 +143,22 @@ class Cluster:
             "TREADLE_AGENT_CONTROLLERS": json.dumps([self.address]),
             "TREADLE_AGENT_NAME": name,
             "TREADLE_AGENT_NODES": json.dumps(self.config.nodes),
-            "TREADLE_AGENT_REDIS": self.redis,
+            "TREADLE_AGENT_REDIS": self.redis["agent"],
             "TREADLE_AGENT_STATE_DIR": str(self.folder / "agents" / name),
         }
         (self.folder / "agents" / name).mkdir(parents=True, exist_ok=True)
         return Daemon(f"agent {name}", "treadle_agent", [], env=env, log=self.folder / "logs" / f"{name}.log")
 
-    def _start_server(self) -> str:
-        self._server = EmbeddedServer(self.folder / "redis")
+    def _start_server(self) -> dict[Role, str]:
+        """Start our own server, on which each kind of daemon is a user with no more rights than it needs."""
+        names = {role: acl.user_name(role, self.config.namespace) for role in _ROLES}
+        users = {name: acl.rules(role, self.config.namespace) for role, name in names.items()}
+        self._server = EmbeddedServer(self.folder / "redis", users=users)
         try:
             self._server.start()
         except QueueError as exc:
             raise DaemonFailed(exc.message) from exc
-        return self._server.url
+        return {role: self._server.url_of(name) for role, name in names.items()}
 
     def _take_folder(self) -> None:
         """Make the state folder ours: two servers over one append-only file would ruin it."""

@@ -11,7 +11,7 @@ import redis
 
 from tests.queue_world import World, item, loop, settle, spec, take
 from treadle.errors import QueueError
-from treadle.queues.acl import agent_rules, controller_rules
+from treadle.queues.acl import rules
 from treadle.queues.admin import QueueAdmin
 
 A, B = loop("a"), loop("b")
@@ -23,7 +23,7 @@ def url_of(world: World, user: str) -> str:
 
 
 def test_an_agents_user_runs_loops_and_can_load_no_code(world: World) -> None:
-    world.command("ACL", "SETUSER", "agent", *agent_rules(world.namespace), ">secret")
+    world.command("ACL", "SETUSER", "agent", *rules("agent", world.namespace, "secret"))
     world.assign(A, B)
     host = world.host(url_of(world, "agent"))
     writer = host.open(spec(A, writes=["q"], stateful=["n"]))
@@ -34,14 +34,25 @@ def test_an_agents_user_runs_loops_and_can_load_no_code(world: World) -> None:
     assert take(reader, "q", 1) == [1]
 
     client: Any = redis.Redis.from_url(url_of(world, "agent"))
-    for refused in (("EVAL", "return 1", 0), ("FUNCTION", "LIST"), ("CONFIG", "GET", "*"), ("GET", "{other}:meta")):
+    for refused in (
+        *(
+            ("EVAL", "return 1", 0),
+            ("EVALSHA", "0", 0),
+            ("SCRIPT", "FLUSH"),
+            ("FUNCTION", "LIST"),
+            ("FUNCTION", "FLUSH"),
+        ),
+        *(("CONFIG", "GET", "*"), ("ACL", "LIST"), ("KEYS", "*"), ("FLUSHALL",), ("MONITOR",), ("SAVE",)),
+        *(("HGET", "{other}:meta", "id"), ("XRANGE", "{other}:q:q", "-", "+"), ("SET", world.key("x"), 1)),
+        ("FCALL", "treadle_purge", 1, "{other}:meta", "{other}:", "q"),
+    ):
         with pytest.raises(redis.exceptions.NoPermissionError):
             client.execute_command(*refused)
     client.close()
 
 
 def test_the_controllers_user_administers_its_namespace(world: World) -> None:
-    world.command("ACL", "SETUSER", "controller", *controller_rules(world.namespace), ">secret")
+    world.command("ACL", "SETUSER", "controller", *rules("controller", world.namespace, "secret"))
 
     async def run() -> None:
         async with QueueAdmin(url_of(world, "controller"), world.namespace) as admin:
@@ -49,7 +60,12 @@ def test_the_controllers_user_administers_its_namespace(world: World) -> None:
             await admin.check_server()
             await admin.assign([(A, 1)], 1)
             await admin.enter_writers({"q": [A]}, {"q": [A]})
+            await admin.scale([(A, 2)], {"q": [A]}, 1)
+            await admin.slots(["q"])
+            await admin.mirror({"q": b"{}"}, whole=True)
             await admin.push("q", [item(1)])
+            await admin.replay("q")
+            await admin.drop_dead("q")
             await admin.peek("q")
             await admin.depths(["q"])
             await admin.purge("q")
@@ -58,5 +74,7 @@ def test_the_controllers_user_administers_its_namespace(world: World) -> None:
             await admin.delete("q")
             with pytest.raises(QueueError):
                 await admin.command("FLUSHALL")
+            with pytest.raises(QueueError):
+                await admin.command("ACL", "SETUSER", "controller", "+@all")
 
     asyncio.run(run())

@@ -95,3 +95,16 @@ def test_the_binary_found_is_new_enough() -> None:
     version = server_version(find_binary())
     assert version is not None
     assert version[1] >= (7, 0)
+
+
+def test_its_users_have_passwords_of_their_own_and_their_rights_only(tmp_path: Path) -> None:
+    server = EmbeddedServer(tmp_path, users={"reader": ["reset", "on", "~a*", "+get"]})
+    server.start()
+    try:
+        with redis.Redis.from_url(server.url_of("reader")) as client:
+            assert client.get("a1") is None
+            with pytest.raises(redis.exceptions.NoPermissionError):
+                client.set("a1", 1)
+        assert server.url_of("reader") not in Path(f"/proc/{server.pid}/cmdline").read_text()
+    finally:
+        server.stop()

@@ -25,7 +25,7 @@ prefix, which ends in a hash tag of its own, so all of them live in one slot.
                                 w (the queues of the iteration's letters, where they are several)
   {ns}:l:<wf>/<loop>/<replica>         hash  life epoch inc owner seq nonce iteration completed nodes
   {ns}:s:<wf>/<loop>/<replica>/<node>  hash  state of a node, a field per key
-  {ns}:x:<producer>     hash    seq: last sequence number of a program outside, kept 7 days
+  {ns}:x:<producer>     hash    seq, first: last push of a program outside, and its first number; kept 7 days
   {ns}:h:<host>         stream  doorbell: q (data), r (room) or e (end) with the name of a queue
   {ns}:meta             hash    id, term, beat, format
   {ns}:queues           hash    the controller's dictionary: queue -> JSON, for programs outside to read

@@ -73,7 +73,7 @@ local function push(_, argv)
       return {'BAD_TYPE', memory}
     end
     if last and sequence <= tonumber(last) then
-      return {'DUPLICATE', tonumber(last)}
+      return {'DUPLICATE', tonumber(last), tonumber(redis.call('HGET', memory, 'first') or '') or 0}
     end
   end
   local q = load_queue(prefix, name)
@@ -97,7 +97,7 @@ local function push(_, argv)
   count_pushed(prefix, q, messages, bytes, out.largest)
   save_queue(q)
   if producer ~= '' then
-    redis.call('HSET', memory, 'seq', argv[4])
+    redis.call('HSET', memory, 'seq', argv[4], 'first', int(first))
     -- A name that begins with ~ was made for one push: it is only remembered while that may be sent again.
     redis.call('EXPIRE', memory, string.sub(producer, 1, 1) == '~' and PUSH_TTL_S or PRODUCER_TTL_S)
   end

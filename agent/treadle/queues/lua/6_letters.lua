@@ -3,7 +3,9 @@
 local function letter_of(name, entry)
   local letter = {queue = name, id = entry[1], n = '0', i = '', r = '', k = '', w = ''}
   for f = 1, #entry[2], 2 do
-    letter[entry[2][f]] = entry[2][f + 1]
+    if #entry[2][f] == 1 then
+      letter[entry[2][f]] = entry[2][f + 1]
+    end
   end
   return letter
 end
