@@ -9,6 +9,7 @@ import asyncio
 from typing import TYPE_CHECKING, Protocol
 
 from treadle.loop.pace import Pace, Ticks
+from treadle.loop.trace import INSIDE, NUMBER
 
 if TYPE_CHECKING:
     from treadle.loop.run import Run, Verdict
@@ -37,6 +38,7 @@ class Boundary:
         self._tenure = run.tenure
         self._control = run.control
         self._clock = run.clock
+        self._trace = run.trace
         self.pace = Pace(run.plan.interval_s)
         ticking = {
             step.at: step.node.tick for step in run.steps if step.node is not None and step.node.tick is not None
@@ -57,6 +59,8 @@ class Boundary:
 
     async def cross(self, source: Source) -> Verdict | None:
         """Wait until the next iteration may start: None; else how the loop ends."""
+        trace = self._trace
+        trace[INSIDE] = trace[NUMBER] = 0
         if self._run.mode.asynchronous:
             await asyncio.sleep(0)  # other loops' turn
         while True:
@@ -75,6 +79,7 @@ class Boundary:
             if self._tenure.has_room and now >= self.pace.next_call:
                 if source.ready():
                     self.pace.calling(now)
+                    trace[INSIDE] = 1
                     return None
                 if source.ended():
                     return "completed"

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from treadle.data import NodeData, Route
 from treadle.headers import HANDLE, MessageHeaders
 from treadle.loop.chain import LEFT
+from treadle.loop.trace import NUMBER, QUEUE
 from treadle.queues.manager import bad_message
 from treadle.queues.tenure import BadItem, Batch
 
@@ -59,12 +60,15 @@ class Fed:
         chained, chain_awaits = chain.run, chain.awaits
         taken, clock, routes = run.steps[0].durations, perf_counter_ns, self._routes
         queue, first, items = batch
+        trace = run.trace
+        trace[QUEUE] = run.plan.steps[0].queues.index(queue)
         prefix = f"{tenure.namespace}/{queue}/"
         then = clock()
         due = run.boundary.next_look(then)
         for at in range(position, len(items)):
             start, item, number = then, items[at], first + at
             iteration.at = 0
+            trace[NUMBER] = number
             try:
                 if type(item) is BadItem:
                     raise bad_message(queue, number, item)  # noqa: TRY301 - fails like any other iteration

@@ -11,6 +11,7 @@ from treadle.loop.modes import DirectMode, Mode, OwnLoopMode, TaskMode, need_eve
 from treadle.loop.ports import drive
 from treadle.loop.run import Run
 from treadle.loop.stats import LoopSnapshot, LoopStats
+from treadle.loop.trace import Trace, no_trace
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -26,6 +27,7 @@ class LoopManager:
     """Runs a plan with its node objects on a tenure, once: `run` in a thread or process, `run_async` as a task.
 
     `nodes` are by node id (`build_nodes`). `on_open` is called when they are open, right before the first iteration.
+    `trace` is where the loop writes where it is.
     The four control methods may be called from any thread, also before the loop runs; `stats` too.
     """
 
@@ -38,6 +40,7 @@ class LoopManager:
         clock: Clock | None = None,
         revision: str = "",
         on_open: Callable[[], None] | None = None,
+        trace: Trace | None = None,
     ) -> None:
         self._plan = plan
         self._nodes = nodes
@@ -45,6 +48,7 @@ class LoopManager:
         self._clock = clock or SystemClock()
         self._revision = revision
         self._on_open = on_open
+        self._trace = trace if trace is not None else no_trace()
         self._control = Control(tenure.wake)
         self._stats = LoopStats([step.node for step in plan.steps])
         self.producer = nodes.get(plan.steps[0].node)  # None: a queue feeds the loop
@@ -72,6 +76,7 @@ class LoopManager:
             stats=self._stats,
             clock=self._clock,
             revision=self._revision,
+            trace=self._trace,
         )
         return await run.live(self._on_open)
 

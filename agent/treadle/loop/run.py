@@ -16,6 +16,7 @@ from treadle.loop.fed import Fed
 from treadle.loop.iteration import Iteration
 from treadle.loop.outcome import LoopError, Outcome, loop_error
 from treadle.loop.state import NodeState
+from treadle.loop.trace import INSIDE, NUMBER, Trace
 from treadle.loop.workshop import Workshop
 from treadle.queues.leases import Leases
 
@@ -61,8 +62,10 @@ class Run:
         stats: LoopStats,
         clock: Clock,
         revision: str,
+        trace: Trace,
     ) -> None:
         self.plan = plan
+        self.trace = trace
         self.tenure = tenure
         self.mode = mode
         self.control = control
@@ -82,6 +85,7 @@ class Run:
         if self.tenure.completed:
             return Outcome("completed")
         opened: list[Step] = []
+        self.trace[INSIDE] = 1
         try:
             await self._open(opened)
             if on_open is not None:
@@ -102,6 +106,7 @@ class Run:
         """Call finish() or on_tick() of a node; what it returns flows on as an iteration without input."""
         self.iteration.message = None
         self.iteration.at = step.at
+        self.trace[NUMBER], self.trace[INSIDE] = 0, 1
         try:
             output = await self._call(step, hook, *arguments)
             if output is None:
@@ -115,6 +120,8 @@ class Run:
         else:
             if output is not None or self.iteration.touched:
                 self.commit(())
+        finally:
+            self.trace[INSIDE] = 0
 
     def commit(self, reads: tuple[tuple[str, int, int], ...]) -> None:
         """Hand what the iteration did to the commit pipeline."""
@@ -169,6 +176,7 @@ class Run:
         node.state = NodeState(step.node_id, upgraded or stored, self.iteration.change, node.state_version)
 
     async def _close(self, opened: list[Step]) -> None:
+        self.trace[NUMBER], self.trace[INSIDE] = 0, 1
         for step in reversed(opened):
             try:
                 await self._call(step, "close")
@@ -197,6 +205,7 @@ class Run:
 
     async def _settle(self, verdict: Verdict, limit_s: float | None = None) -> Verdict:
         """Wait until all that is in flight has committed."""
+        self.trace[INSIDE] = 0
         deadline = None if limit_s is None else self.clock.monotonic() + limit_s
         while self.tenure.in_flight and verdict != "stopped":
             if self.tenure.lost is not None:
