@@ -379,6 +379,63 @@ class RestartLoopsResponse(_message.Message):
 Global___RestartLoopsResponse: _TypeAlias = RestartLoopsResponse  # noqa: Y015
 
 @_typing.final
+class ScaleLoopRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAMESPACE_FIELD_NUMBER: _builtins.int
+    WORKFLOW_FIELD_NUMBER: _builtins.int
+    LOOP_FIELD_NUMBER: _builtins.int
+    REPLICAS_FIELD_NUMBER: _builtins.int
+    VALIDATE_ONLY_FIELD_NUMBER: _builtins.int
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
+    namespace: _builtins.str
+    workflow: _builtins.str
+    loop: _builtins.str
+    replicas: _builtins.int
+    """Stands until a revision changes the number that the document gives."""
+    validate_only: _builtins.bool
+    request_id: _builtins.str
+    def __init__(
+        self,
+        *,
+        namespace: _builtins.str = ...,
+        workflow: _builtins.str = ...,
+        loop: _builtins.str = ...,
+        replicas: _builtins.int = ...,
+        validate_only: _builtins.bool = ...,
+        request_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["loop", b"loop", "namespace", b"namespace", "replicas", b"replicas", "request_id", b"request_id", "validate_only", b"validate_only", "workflow", b"workflow"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ScaleLoopRequest: _TypeAlias = ScaleLoopRequest  # noqa: Y015
+
+@_typing.final
+class ScaleLoopResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    LOOPS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def loops(self) -> _containers.RepeatedCompositeFieldContainer[_loop_pb2.Loop]:
+        """The loop and its tails."""
+
+    def __init__(
+        self,
+        *,
+        loops: _abc.Iterable[_loop_pb2.Loop] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["loops", b"loops"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ScaleLoopResponse: _TypeAlias = ScaleLoopResponse  # noqa: Y015
+
+@_typing.final
 class ExplainLoopRequest(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 

@@ -70,6 +70,11 @@ class LoopServiceStub(object):
                 request_serializer=treadle_dot_v1_dot_loop__service__pb2.RestartLoopsRequest.SerializeToString,
                 response_deserializer=treadle_dot_v1_dot_loop__service__pb2.RestartLoopsResponse.FromString,
                 _registered_method=True)
+        self.ScaleLoop = channel.unary_unary(
+                '/treadle.v1.LoopService/ScaleLoop',
+                request_serializer=treadle_dot_v1_dot_loop__service__pb2.ScaleLoopRequest.SerializeToString,
+                response_deserializer=treadle_dot_v1_dot_loop__service__pb2.ScaleLoopResponse.FromString,
+                _registered_method=True)
         self.ExplainLoop = channel.unary_unary(
                 '/treadle.v1.LoopService/ExplainLoop',
                 request_serializer=treadle_dot_v1_dot_loop__service__pb2.ExplainLoopRequest.SerializeToString,
@@ -124,6 +129,13 @@ class LoopServiceServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ScaleLoop(self, request, context):
+        """Changes how many replicas a loop has; its tails follow. Refused where replicas would break its promises.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def ExplainLoop(self, request, context):
         """Says in one sentence why a loop does not run, lags or waits.
         """
@@ -168,6 +180,11 @@ def add_LoopServiceServicer_to_server(servicer, server):
                     servicer.RestartLoops,
                     request_deserializer=treadle_dot_v1_dot_loop__service__pb2.RestartLoopsRequest.FromString,
                     response_serializer=treadle_dot_v1_dot_loop__service__pb2.RestartLoopsResponse.SerializeToString,
+            ),
+            'ScaleLoop': grpc.unary_unary_rpc_method_handler(
+                    servicer.ScaleLoop,
+                    request_deserializer=treadle_dot_v1_dot_loop__service__pb2.ScaleLoopRequest.FromString,
+                    response_serializer=treadle_dot_v1_dot_loop__service__pb2.ScaleLoopResponse.SerializeToString,
             ),
             'ExplainLoop': grpc.unary_unary_rpc_method_handler(
                     servicer.ExplainLoop,
@@ -365,6 +382,33 @@ class LoopService(object):
             '/treadle.v1.LoopService/RestartLoops',
             treadle_dot_v1_dot_loop__service__pb2.RestartLoopsRequest.SerializeToString,
             treadle_dot_v1_dot_loop__service__pb2.RestartLoopsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ScaleLoop(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/treadle.v1.LoopService/ScaleLoop',
+            treadle_dot_v1_dot_loop__service__pb2.ScaleLoopRequest.SerializeToString,
+            treadle_dot_v1_dot_loop__service__pb2.ScaleLoopResponse.FromString,
             options,
             channel_credentials,
             insecure,

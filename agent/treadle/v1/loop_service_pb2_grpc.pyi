@@ -41,6 +41,8 @@ class LoopServiceStub:
     PauseLoops: _grpc.UnaryUnaryMultiCallable[_loop_service_pb2.PauseLoopsRequest, _loop_service_pb2.PauseLoopsResponse]
     ResumeLoops: _grpc.UnaryUnaryMultiCallable[_loop_service_pb2.ResumeLoopsRequest, _loop_service_pb2.ResumeLoopsResponse]
     RestartLoops: _grpc.UnaryUnaryMultiCallable[_loop_service_pb2.RestartLoopsRequest, _loop_service_pb2.RestartLoopsResponse]
+    ScaleLoop: _grpc.UnaryUnaryMultiCallable[_loop_service_pb2.ScaleLoopRequest, _loop_service_pb2.ScaleLoopResponse]
+    """Changes how many replicas a loop has; its tails follow. Refused where replicas would break its promises."""
     ExplainLoop: _grpc.UnaryUnaryMultiCallable[_loop_service_pb2.ExplainLoopRequest, _loop_service_pb2.ExplainLoopResponse]
     """Says in one sentence why a loop does not run, lags or waits."""
 
@@ -57,6 +59,8 @@ class LoopServiceAsyncStub(LoopServiceStub):
     PauseLoops: _aio.UnaryUnaryMultiCallable[_loop_service_pb2.PauseLoopsRequest, _loop_service_pb2.PauseLoopsResponse]  # type: ignore[assignment]
     ResumeLoops: _aio.UnaryUnaryMultiCallable[_loop_service_pb2.ResumeLoopsRequest, _loop_service_pb2.ResumeLoopsResponse]  # type: ignore[assignment]
     RestartLoops: _aio.UnaryUnaryMultiCallable[_loop_service_pb2.RestartLoopsRequest, _loop_service_pb2.RestartLoopsResponse]  # type: ignore[assignment]
+    ScaleLoop: _aio.UnaryUnaryMultiCallable[_loop_service_pb2.ScaleLoopRequest, _loop_service_pb2.ScaleLoopResponse]  # type: ignore[assignment]
+    """Changes how many replicas a loop has; its tails follow. Refused where replicas would break its promises."""
     ExplainLoop: _aio.UnaryUnaryMultiCallable[_loop_service_pb2.ExplainLoopRequest, _loop_service_pb2.ExplainLoopResponse]  # type: ignore[assignment]
     """Says in one sentence why a loop does not run, lags or waits."""
 
@@ -112,6 +116,14 @@ class LoopServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _loop_service_pb2.RestartLoopsRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_loop_service_pb2.RestartLoopsResponse, _abc.Awaitable[_loop_service_pb2.RestartLoopsResponse]]: ...
+
+    @_abc_1.abstractmethod
+    def ScaleLoop(
+        self,
+        request: _loop_service_pb2.ScaleLoopRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_loop_service_pb2.ScaleLoopResponse, _abc.Awaitable[_loop_service_pb2.ScaleLoopResponse]]:
+        """Changes how many replicas a loop has; its tails follow. Refused where replicas would break its promises."""
 
     @_abc_1.abstractmethod
     def ExplainLoop(

@@ -6,7 +6,9 @@ isort:skip_file
 from collections import abc as _abc
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
+from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from google.protobuf.internal import containers as _containers
+from treadle.v1 import loop_pb2 as _loop_pb2
 import builtins as _builtins
 import sys
 import typing as _typing
@@ -125,3 +127,135 @@ class QueueMessage(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___QueueMessage: _TypeAlias = QueueMessage  # noqa: Y015
+
+@_typing.final
+class DeadLetter(_message.Message):
+    """A message that a loop could not process, or an entry that is none."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ID_FIELD_NUMBER: _builtins.int
+    NAMESPACE_FIELD_NUMBER: _builtins.int
+    QUEUE_FIELD_NUMBER: _builtins.int
+    NUMBER_FIELD_NUMBER: _builtins.int
+    MESSAGE_ID_FIELD_NUMBER: _builtins.int
+    ITERATION_FIELD_NUMBER: _builtins.int
+    PAYLOAD_FIELD_NUMBER: _builtins.int
+    HEADERS_FIELD_NUMBER: _builtins.int
+    RAW_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    ERROR_FIELD_NUMBER: _builtins.int
+    ATTEMPTS_FIELD_NUMBER: _builtins.int
+    REVISION_FIELD_NUMBER: _builtins.int
+    DEAD_TIME_FIELD_NUMBER: _builtins.int
+    id: _builtins.str
+    """Its place among the dead letters of its queue; they are listed in this order."""
+    namespace: _builtins.str
+    queue: _builtins.str
+    number: _builtins.int
+    """What the message had in its queue; 0 for an entry that treadle did not write."""
+    message_id: _builtins.str
+    """<namespace>/<queue>/<number>; empty for an entry that treadle did not write."""
+    iteration: _builtins.str
+    """What was popped together; letters with the same one go back together."""
+    payload: _builtins.bytes
+    """MessagePack: a map. Empty when the item is none."""
+    headers: _builtins.bytes
+    """MessagePack: a map, empty when there are no headers."""
+    raw: _builtins.bytes
+    """The item as it was, where it is no message."""
+    error: _builtins.str
+    """The name of the exception's class, if there was one."""
+    attempts: _builtins.int
+    revision: _builtins.int
+    @_builtins.property
+    def reason(self) -> _loop_pb2.Reason: ...
+    @_builtins.property
+    def dead_time(self) -> _timestamp_pb2.Timestamp: ...
+    def __init__(
+        self,
+        *,
+        id: _builtins.str = ...,
+        namespace: _builtins.str = ...,
+        queue: _builtins.str = ...,
+        number: _builtins.int = ...,
+        message_id: _builtins.str = ...,
+        iteration: _builtins.str = ...,
+        payload: _builtins.bytes = ...,
+        headers: _builtins.bytes = ...,
+        raw: _builtins.bytes = ...,
+        reason: _loop_pb2.Reason | None = ...,
+        error: _builtins.str = ...,
+        attempts: _builtins.int = ...,
+        revision: _builtins.int = ...,
+        dead_time: _timestamp_pb2.Timestamp | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["dead_time", b"dead_time", "reason", b"reason"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempts", b"attempts", "dead_time", b"dead_time", "error", b"error", "headers", b"headers", "id", b"id", "iteration", b"iteration", "message_id", b"message_id", "namespace", b"namespace", "number", b"number", "payload", b"payload", "queue", b"queue", "raw", b"raw", "reason", b"reason", "revision", b"revision"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___DeadLetter: _TypeAlias = DeadLetter  # noqa: Y015
+
+@_typing.final
+class QueueServer(_message.Message):
+    """The server that holds the queues of a namespace, as the controller saw it last."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    REACHABLE_FIELD_NUMBER: _builtins.int
+    PROBLEM_FIELD_NUMBER: _builtins.int
+    NAME_FIELD_NUMBER: _builtins.int
+    VERSION_FIELD_NUMBER: _builtins.int
+    PERSISTENCE_FIELD_NUMBER: _builtins.int
+    FSYNC_FIELD_NUMBER: _builtins.int
+    EVICTION_POLICY_FIELD_NUMBER: _builtins.int
+    USED_BYTES_FIELD_NUMBER: _builtins.int
+    LIMIT_BYTES_FIELD_NUMBER: _builtins.int
+    REDIS_ID_FIELD_NUMBER: _builtins.int
+    WARNINGS_FIELD_NUMBER: _builtins.int
+    CHECK_TIME_FIELD_NUMBER: _builtins.int
+    reachable: _builtins.bool
+    problem: _builtins.str
+    """Why it can't be used now, if it can't."""
+    name: _builtins.str
+    """"redis" or "valkey"."""
+    version: _builtins.str
+    persistence: _builtins.str
+    """What outlives a restart: "aof", "rdb" or "off"."""
+    fsync: _builtins.str
+    """When the append-only file is written through: "always", "everysec", "no"; empty when not known."""
+    eviction_policy: _builtins.str
+    used_bytes: _builtins.int
+    limit_bytes: _builtins.int
+    """0 is no limit."""
+    redis_id: _builtins.str
+    """Id of the namespace there."""
+    @_builtins.property
+    def warnings(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]: ...
+    @_builtins.property
+    def check_time(self) -> _timestamp_pb2.Timestamp: ...
+    def __init__(
+        self,
+        *,
+        reachable: _builtins.bool = ...,
+        problem: _builtins.str = ...,
+        name: _builtins.str = ...,
+        version: _builtins.str = ...,
+        persistence: _builtins.str = ...,
+        fsync: _builtins.str = ...,
+        eviction_policy: _builtins.str = ...,
+        used_bytes: _builtins.int = ...,
+        limit_bytes: _builtins.int = ...,
+        redis_id: _builtins.str = ...,
+        warnings: _abc.Iterable[_builtins.str] | None = ...,
+        check_time: _timestamp_pb2.Timestamp | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["check_time", b"check_time"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["check_time", b"check_time", "eviction_policy", b"eviction_policy", "fsync", b"fsync", "limit_bytes", b"limit_bytes", "name", b"name", "persistence", b"persistence", "problem", b"problem", "reachable", b"reachable", "redis_id", b"redis_id", "used_bytes", b"used_bytes", "version", b"version", "warnings", b"warnings"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___QueueServer: _TypeAlias = QueueServer  # noqa: Y015

@@ -65,6 +65,31 @@ class QueueServiceStub(object):
                 request_serializer=treadle_dot_v1_dot_queue__service__pb2.DeleteQueueRequest.SerializeToString,
                 response_deserializer=treadle_dot_v1_dot_queue__service__pb2.DeleteQueueResponse.FromString,
                 _registered_method=True)
+        self.GetQueueServer = channel.unary_unary(
+                '/treadle.v1.QueueService/GetQueueServer',
+                request_serializer=treadle_dot_v1_dot_queue__service__pb2.GetQueueServerRequest.SerializeToString,
+                response_deserializer=treadle_dot_v1_dot_queue__service__pb2.GetQueueServerResponse.FromString,
+                _registered_method=True)
+        self.ListDeadLetters = channel.unary_unary(
+                '/treadle.v1.QueueService/ListDeadLetters',
+                request_serializer=treadle_dot_v1_dot_queue__service__pb2.ListDeadLettersRequest.SerializeToString,
+                response_deserializer=treadle_dot_v1_dot_queue__service__pb2.ListDeadLettersResponse.FromString,
+                _registered_method=True)
+        self.GetDeadLetter = channel.unary_unary(
+                '/treadle.v1.QueueService/GetDeadLetter',
+                request_serializer=treadle_dot_v1_dot_queue__service__pb2.GetDeadLetterRequest.SerializeToString,
+                response_deserializer=treadle_dot_v1_dot_queue__service__pb2.GetDeadLetterResponse.FromString,
+                _registered_method=True)
+        self.ReplayDeadLetters = channel.unary_unary(
+                '/treadle.v1.QueueService/ReplayDeadLetters',
+                request_serializer=treadle_dot_v1_dot_queue__service__pb2.ReplayDeadLettersRequest.SerializeToString,
+                response_deserializer=treadle_dot_v1_dot_queue__service__pb2.ReplayDeadLettersResponse.FromString,
+                _registered_method=True)
+        self.DropDeadLetters = channel.unary_unary(
+                '/treadle.v1.QueueService/DropDeadLetters',
+                request_serializer=treadle_dot_v1_dot_queue__service__pb2.DropDeadLettersRequest.SerializeToString,
+                response_deserializer=treadle_dot_v1_dot_queue__service__pb2.DropDeadLettersResponse.FromString,
+                _registered_method=True)
 
 
 class QueueServiceServicer(object):
@@ -111,6 +136,38 @@ class QueueServiceServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def GetQueueServer(self, request, context):
+        """The server that holds the queues.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListDeadLetters(self, request, context):
+        """Missing associated documentation comment in .proto file."""
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def GetDeadLetter(self, request, context):
+        """Missing associated documentation comment in .proto file."""
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ReplayDeadLetters(self, request, context):
+        """Takes dead letters back to the tails of their queues, an iteration's all together and exactly once.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def DropDeadLetters(self, request, context):
+        """Missing associated documentation comment in .proto file."""
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_QueueServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -143,6 +200,31 @@ def add_QueueServiceServicer_to_server(servicer, server):
                     servicer.DeleteQueue,
                     request_deserializer=treadle_dot_v1_dot_queue__service__pb2.DeleteQueueRequest.FromString,
                     response_serializer=treadle_dot_v1_dot_queue__service__pb2.DeleteQueueResponse.SerializeToString,
+            ),
+            'GetQueueServer': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetQueueServer,
+                    request_deserializer=treadle_dot_v1_dot_queue__service__pb2.GetQueueServerRequest.FromString,
+                    response_serializer=treadle_dot_v1_dot_queue__service__pb2.GetQueueServerResponse.SerializeToString,
+            ),
+            'ListDeadLetters': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListDeadLetters,
+                    request_deserializer=treadle_dot_v1_dot_queue__service__pb2.ListDeadLettersRequest.FromString,
+                    response_serializer=treadle_dot_v1_dot_queue__service__pb2.ListDeadLettersResponse.SerializeToString,
+            ),
+            'GetDeadLetter': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetDeadLetter,
+                    request_deserializer=treadle_dot_v1_dot_queue__service__pb2.GetDeadLetterRequest.FromString,
+                    response_serializer=treadle_dot_v1_dot_queue__service__pb2.GetDeadLetterResponse.SerializeToString,
+            ),
+            'ReplayDeadLetters': grpc.unary_unary_rpc_method_handler(
+                    servicer.ReplayDeadLetters,
+                    request_deserializer=treadle_dot_v1_dot_queue__service__pb2.ReplayDeadLettersRequest.FromString,
+                    response_serializer=treadle_dot_v1_dot_queue__service__pb2.ReplayDeadLettersResponse.SerializeToString,
+            ),
+            'DropDeadLetters': grpc.unary_unary_rpc_method_handler(
+                    servicer.DropDeadLetters,
+                    request_deserializer=treadle_dot_v1_dot_queue__service__pb2.DropDeadLettersRequest.FromString,
+                    response_serializer=treadle_dot_v1_dot_queue__service__pb2.DropDeadLettersResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -308,6 +390,141 @@ class QueueService(object):
             '/treadle.v1.QueueService/DeleteQueue',
             treadle_dot_v1_dot_queue__service__pb2.DeleteQueueRequest.SerializeToString,
             treadle_dot_v1_dot_queue__service__pb2.DeleteQueueResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetQueueServer(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/treadle.v1.QueueService/GetQueueServer',
+            treadle_dot_v1_dot_queue__service__pb2.GetQueueServerRequest.SerializeToString,
+            treadle_dot_v1_dot_queue__service__pb2.GetQueueServerResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListDeadLetters(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/treadle.v1.QueueService/ListDeadLetters',
+            treadle_dot_v1_dot_queue__service__pb2.ListDeadLettersRequest.SerializeToString,
+            treadle_dot_v1_dot_queue__service__pb2.ListDeadLettersResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetDeadLetter(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/treadle.v1.QueueService/GetDeadLetter',
+            treadle_dot_v1_dot_queue__service__pb2.GetDeadLetterRequest.SerializeToString,
+            treadle_dot_v1_dot_queue__service__pb2.GetDeadLetterResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ReplayDeadLetters(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/treadle.v1.QueueService/ReplayDeadLetters',
+            treadle_dot_v1_dot_queue__service__pb2.ReplayDeadLettersRequest.SerializeToString,
+            treadle_dot_v1_dot_queue__service__pb2.ReplayDeadLettersResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def DropDeadLetters(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/treadle.v1.QueueService/DropDeadLetters',
+            treadle_dot_v1_dot_queue__service__pb2.DropDeadLettersRequest.SerializeToString,
+            treadle_dot_v1_dot_queue__service__pb2.DropDeadLettersResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -43,6 +43,13 @@ class QueueServiceStub:
     """Drops every unclaimed message."""
     DeleteQueue: _grpc.UnaryUnaryMultiCallable[_queue_service_pb2.DeleteQueueRequest, _queue_service_pb2.DeleteQueueResponse]
     """Removes a queue that no workflow mentions."""
+    GetQueueServer: _grpc.UnaryUnaryMultiCallable[_queue_service_pb2.GetQueueServerRequest, _queue_service_pb2.GetQueueServerResponse]
+    """The server that holds the queues."""
+    ListDeadLetters: _grpc.UnaryUnaryMultiCallable[_queue_service_pb2.ListDeadLettersRequest, _queue_service_pb2.ListDeadLettersResponse]
+    GetDeadLetter: _grpc.UnaryUnaryMultiCallable[_queue_service_pb2.GetDeadLetterRequest, _queue_service_pb2.GetDeadLetterResponse]
+    ReplayDeadLetters: _grpc.UnaryUnaryMultiCallable[_queue_service_pb2.ReplayDeadLettersRequest, _queue_service_pb2.ReplayDeadLettersResponse]
+    """Takes dead letters back to the tails of their queues, an iteration's all together and exactly once."""
+    DropDeadLetters: _grpc.UnaryUnaryMultiCallable[_queue_service_pb2.DropDeadLettersRequest, _queue_service_pb2.DropDeadLettersResponse]
 
 @_typing.type_check_only
 class QueueServiceAsyncStub(QueueServiceStub):
@@ -59,6 +66,13 @@ class QueueServiceAsyncStub(QueueServiceStub):
     """Drops every unclaimed message."""
     DeleteQueue: _aio.UnaryUnaryMultiCallable[_queue_service_pb2.DeleteQueueRequest, _queue_service_pb2.DeleteQueueResponse]  # type: ignore[assignment]
     """Removes a queue that no workflow mentions."""
+    GetQueueServer: _aio.UnaryUnaryMultiCallable[_queue_service_pb2.GetQueueServerRequest, _queue_service_pb2.GetQueueServerResponse]  # type: ignore[assignment]
+    """The server that holds the queues."""
+    ListDeadLetters: _aio.UnaryUnaryMultiCallable[_queue_service_pb2.ListDeadLettersRequest, _queue_service_pb2.ListDeadLettersResponse]  # type: ignore[assignment]
+    GetDeadLetter: _aio.UnaryUnaryMultiCallable[_queue_service_pb2.GetDeadLetterRequest, _queue_service_pb2.GetDeadLetterResponse]  # type: ignore[assignment]
+    ReplayDeadLetters: _aio.UnaryUnaryMultiCallable[_queue_service_pb2.ReplayDeadLettersRequest, _queue_service_pb2.ReplayDeadLettersResponse]  # type: ignore[assignment]
+    """Takes dead letters back to the tails of their queues, an iteration's all together and exactly once."""
+    DropDeadLetters: _aio.UnaryUnaryMultiCallable[_queue_service_pb2.DropDeadLettersRequest, _queue_service_pb2.DropDeadLettersResponse]  # type: ignore[assignment]
 
 class QueueServiceServicer(metaclass=_abc_1.ABCMeta):
     """Queues, for people and for programs in any language."""
@@ -108,5 +122,42 @@ class QueueServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_queue_service_pb2.DeleteQueueResponse, _abc.Awaitable[_queue_service_pb2.DeleteQueueResponse]]:
         """Removes a queue that no workflow mentions."""
+
+    @_abc_1.abstractmethod
+    def GetQueueServer(
+        self,
+        request: _queue_service_pb2.GetQueueServerRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_queue_service_pb2.GetQueueServerResponse, _abc.Awaitable[_queue_service_pb2.GetQueueServerResponse]]:
+        """The server that holds the queues."""
+
+    @_abc_1.abstractmethod
+    def ListDeadLetters(
+        self,
+        request: _queue_service_pb2.ListDeadLettersRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_queue_service_pb2.ListDeadLettersResponse, _abc.Awaitable[_queue_service_pb2.ListDeadLettersResponse]]: ...
+
+    @_abc_1.abstractmethod
+    def GetDeadLetter(
+        self,
+        request: _queue_service_pb2.GetDeadLetterRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_queue_service_pb2.GetDeadLetterResponse, _abc.Awaitable[_queue_service_pb2.GetDeadLetterResponse]]: ...
+
+    @_abc_1.abstractmethod
+    def ReplayDeadLetters(
+        self,
+        request: _queue_service_pb2.ReplayDeadLettersRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_queue_service_pb2.ReplayDeadLettersResponse, _abc.Awaitable[_queue_service_pb2.ReplayDeadLettersResponse]]:
+        """Takes dead letters back to the tails of their queues, an iteration's all together and exactly once."""
+
+    @_abc_1.abstractmethod
+    def DropDeadLetters(
+        self,
+        request: _queue_service_pb2.DropDeadLettersRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_queue_service_pb2.DropDeadLettersResponse, _abc.Awaitable[_queue_service_pb2.DropDeadLettersResponse]]: ...
 
 def add_QueueServiceServicer_to_server(servicer: QueueServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -25,7 +25,7 @@ _sym_db = _symbol_database.Default()
 from treadle.v1 import workflow_pb2 as treadle_dot_v1_dot_workflow__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n!treadle/v1/workflow_service.proto\x12\ntreadle.v1\x1a\x19treadle/v1/workflow.proto\"L\n\x17ValidateWorkflowRequest\x12\x11\n\tnamespace\x18\x01 \x01(\t\x12\x0c\n\x04name\x18\x02 \x01(\t\x12\x10\n\x08\x64ocument\x18\x03 \x01(\x0c\"P\n\x18ValidateWorkflowResponse\x12%\n\x08\x66indings\x18\x01 \x03(\x0b\x32\x13.treadle.v1.Finding\x12\r\n\x05valid\x18\x02 \x01(\x08\"\x9e\x01\n\x14\x41pplyWorkflowRequest\x12\x11\n\tnamespace\x18\x01 \x01(\t\x12\x0c\n\x04name\x18\x02 \x01(\t\x12\x10\n\x08\x64ocument\x18\x03 \x01(\x0c\x12\x18\n\x0bif_revision\x18\x04 \x01(\x03H\x00\x88\x01\x01\x12\x15\n\rvalidate_only\x18\x05 \x01(\x08\x12\x12\n\nrequest_id\x18\x06 \x01(\tB\x0e\n\x0c_if_revision\"\x8f\x01\n\x15\x41pplyWorkflowResponse\x12&\n\x08workflow\x18\x01 \x01(\x0b\x32\x14.treadle.v1.Workflow\x12\'\n\x07\x63hanges\x18\x02 \x03(\x0b\x32\x16.treadle.v1.LoopChange\x12%\n\x08\x66indings\x18\x03 \x03(\x0b\x32\x13.treadle.v1.Finding\"5\n\x12GetWorkflowRequest\x12\x11\n\tnamespace\x18\x01 \x01(\t\x12\x0c\n\x04name\x18\x02 \x01(\t\"=\n\x13GetWorkflowResponse\x12&\n\x08workflow\x18\x01 \x01(\x0b\x32\x14.treadle.v1.Workflow\"P\n\x14ListWorkflowsRequest\x12\x11\n\tnamespace\x18\x01 \x01(\t\x12\x11\n\tpage_size\x18\x02 \x01(\x05\x12\x12\n\npage_token\x18\x03 \x01(\t\"Y\n\x15ListWorkflowsResponse\x12\'\n\tworkflows\x18\x01 \x03(\x0b\x32\x14.treadle.v1.Workflow\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"\x86\x01\n\x15\x44\x65leteWorkflowRequest\x12\x11\n\tnamespace\x18\x01 \x01(\t\x12\x0c\n\x04name\x18\x02 \x01(\t\x12\x13\n\x0bwith_queues\x18\x03 \x01(\x08\x12\x0c\n\x04\x65tag\x18\x04 \x01(\t\x12\x15\n\rvalidate_only\x18\x05 \x01(\x08\x12\x12\n\nrequest_id\x18\x06 \x01(\t\"\x18\n\x16\x44\x65leteWorkflowResponse\"I\n\x12GetRevisionRequest\x12\x11\n\tnamespace\x18\x01 \x01(\t\x12\x10\n\x08workflow\x18\x02 \x01(\t\x12\x0e\n\x06number\x18\x03 \x01(\x03\"=\n\x13GetRevisionResponse\x12&\n\x08revision\x18\x01 \x01(\x0b\x32\x14.treadle.v1.Revision\"b\n\x14ListRevisionsRequest\x12\x11\n\tnamespace\x18\x01 \x01(\t\x12\x10\n\x08workflow\x18\x02 \x01(\t\x12\x11\n\tpage_size\x18\x03 \x01(\x05\x12\x12\n\npage_token\x18\x04 \x01(\t\"Y\n\x15ListRevisionsResponse\x12\'\n\trevisions\x18\x01 \x03(\x0b\x32\x14.treadle.v1.Revision\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t2\xeb\x04\n\x0fWorkflowService\x12]\n\x10ValidateWorkflow\x12#.treadle.v1.ValidateWorkflowRequest\x1a$.treadle.v1.ValidateWorkflowResponse\x12T\n\rApplyWorkflow\x12 .treadle.v1.ApplyWorkflowRequest\x1a!.treadle.v1.ApplyWorkflowResponse\x12N\n\x0bGetWorkflow\x12\x1e.treadle.v1.GetWorkflowRequest\x1a\x1f.treadle.v1.GetWorkflowResponse\x12T\n\rListWorkflows\x12 .treadle.v1.ListWorkflowsRequest\x1a!.treadle.v1.ListWorkflowsResponse\x12W\n\x0e\x44\x65leteWorkflow\x12!.treadle.v1.DeleteWorkflowRequest\x1a\".treadle.v1.DeleteWorkflowResponse\x12N\n\x0bGetRevision\x12\x1e.treadle.v1.GetRevisionRequest\x1a\x1f.treadle.v1.GetRevisionResponse\x12T\n\rListRevisions\x12 .treadle.v1.ListRevisionsRequest\x1a!.treadle.v1.ListRevisionsResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n!treadle/v1/workflow_service.proto\x12\ntreadle.v1\x1a\x19treadle/v1/workflow.proto\"L\n\x17ValidateWorkflowRequest\x12\x11\n\tnamespace\x18\x01 \x01(\t\x12\x0c\n\x04name\x18\x02 \x01(\t\x12\x10\n\x08\x64ocument\x18\x03 \x01(\x0c\"P\n\x18ValidateWorkflowResponse\x12%\n\x08\x66indings\x18\x01 \x03(\x0b\x32\x13.treadle.v1.Finding\x12\r\n\x05valid\x18\x02 \x01(\x08\"\x9e\x01\n\x14\x41pplyWorkflowRequest\x12\x11\n\tnamespace\x18\x01 \x01(\t\x12\x0c\n\x04name\x18\x02 \x01(\t\x12\x10\n\x08\x64ocument\x18\x03 \x01(\x0c\x12\x18\n\x0bif_revision\x18\x04 \x01(\x03H\x00\x88\x01\x01\x12\x15\n\rvalidate_only\x18\x05 \x01(\x08\x12\x12\n\nrequest_id\x18\x06 \x01(\tB\x0e\n\x0c_if_revision\"\xbf\x01\n\x15\x41pplyWorkflowResponse\x12&\n\x08workflow\x18\x01 \x01(\x0b\x32\x14.treadle.v1.Workflow\x12\'\n\x07\x63hanges\x18\x02 \x03(\x0b\x32\x16.treadle.v1.LoopChange\x12%\n\x08\x66indings\x18\x03 \x03(\x0b\x32\x13.treadle.v1.Finding\x12.\n\rqueue_changes\x18\x04 \x03(\x0b\x32\x17.treadle.v1.QueueChange\"5\n\x12GetWorkflowRequest\x12\x11\n\tnamespace\x18\x01 \x01(\t\x12\x0c\n\x04name\x18\x02 \x01(\t\"=\n\x13GetWorkflowResponse\x12&\n\x08workflow\x18\x01 \x01(\x0b\x32\x14.treadle.v1.Workflow\"P\n\x14ListWorkflowsRequest\x12\x11\n\tnamespace\x18\x01 \x01(\t\x12\x11\n\tpage_size\x18\x02 \x01(\x05\x12\x12\n\npage_token\x18\x03 \x01(\t\"Y\n\x15ListWorkflowsResponse\x12\'\n\tworkflows\x18\x01 \x03(\x0b\x32\x14.treadle.v1.Workflow\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"\x86\x01\n\x15\x44\x65leteWorkflowRequest\x12\x11\n\tnamespace\x18\x01 \x01(\t\x12\x0c\n\x04name\x18\x02 \x01(\t\x12\x13\n\x0bwith_queues\x18\x03 \x01(\x08\x12\x0c\n\x04\x65tag\x18\x04 \x01(\t\x12\x15\n\rvalidate_only\x18\x05 \x01(\x08\x12\x12\n\nrequest_id\x18\x06 \x01(\t\"\x18\n\x16\x44\x65leteWorkflowResponse\"I\n\x12GetRevisionRequest\x12\x11\n\tnamespace\x18\x01 \x01(\t\x12\x10\n\x08workflow\x18\x02 \x01(\t\x12\x0e\n\x06number\x18\x03 \x01(\x03\"=\n\x13GetRevisionResponse\x12&\n\x08revision\x18\x01 \x01(\x0b\x32\x14.treadle.v1.Revision\"b\n\x14ListRevisionsRequest\x12\x11\n\tnamespace\x18\x01 \x01(\t\x12\x10\n\x08workflow\x18\x02 \x01(\t\x12\x11\n\tpage_size\x18\x03 \x01(\x05\x12\x12\n\npage_token\x18\x04 \x01(\t\"Y\n\x15ListRevisionsResponse\x12\'\n\trevisions\x18\x01 \x03(\x0b\x32\x14.treadle.v1.Revision\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t2\xeb\x04\n\x0fWorkflowService\x12]\n\x10ValidateWorkflow\x12#.treadle.v1.ValidateWorkflowRequest\x1a$.treadle.v1.ValidateWorkflowResponse\x12T\n\rApplyWorkflow\x12 .treadle.v1.ApplyWorkflowRequest\x1a!.treadle.v1.ApplyWorkflowResponse\x12N\n\x0bGetWorkflow\x12\x1e.treadle.v1.GetWorkflowRequest\x1a\x1f.treadle.v1.GetWorkflowResponse\x12T\n\rListWorkflows\x12 .treadle.v1.ListWorkflowsRequest\x1a!.treadle.v1.ListWorkflowsResponse\x12W\n\x0e\x44\x65leteWorkflow\x12!.treadle.v1.DeleteWorkflowRequest\x1a\".treadle.v1.DeleteWorkflowResponse\x12N\n\x0bGetRevision\x12\x1e.treadle.v1.GetRevisionRequest\x1a\x1f.treadle.v1.GetRevisionResponse\x12T\n\rListRevisions\x12 .treadle.v1.ListRevisionsRequest\x1a!.treadle.v1.ListRevisionsResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -39,27 +39,27 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_APPLYWORKFLOWREQUEST']._serialized_start=237
   _globals['_APPLYWORKFLOWREQUEST']._serialized_end=395
   _globals['_APPLYWORKFLOWRESPONSE']._serialized_start=398
-  _globals['_APPLYWORKFLOWRESPONSE']._serialized_end=541
-  _globals['_GETWORKFLOWREQUEST']._serialized_start=543
-  _globals['_GETWORKFLOWREQUEST']._serialized_end=596
-  _globals['_GETWORKFLOWRESPONSE']._serialized_start=598
-  _globals['_GETWORKFLOWRESPONSE']._serialized_end=659
-  _globals['_LISTWORKFLOWSREQUEST']._serialized_start=661
-  _globals['_LISTWORKFLOWSREQUEST']._serialized_end=741
-  _globals['_LISTWORKFLOWSRESPONSE']._serialized_start=743
-  _globals['_LISTWORKFLOWSRESPONSE']._serialized_end=832
-  _globals['_DELETEWORKFLOWREQUEST']._serialized_start=835
-  _globals['_DELETEWORKFLOWREQUEST']._serialized_end=969
-  _globals['_DELETEWORKFLOWRESPONSE']._serialized_start=971
-  _globals['_DELETEWORKFLOWRESPONSE']._serialized_end=995
-  _globals['_GETREVISIONREQUEST']._serialized_start=997
-  _globals['_GETREVISIONREQUEST']._serialized_end=1070
-  _globals['_GETREVISIONRESPONSE']._serialized_start=1072
-  _globals['_GETREVISIONRESPONSE']._serialized_end=1133
-  _globals['_LISTREVISIONSREQUEST']._serialized_start=1135
-  _globals['_LISTREVISIONSREQUEST']._serialized_end=1233
-  _globals['_LISTREVISIONSRESPONSE']._serialized_start=1235
-  _globals['_LISTREVISIONSRESPONSE']._serialized_end=1324
-  _globals['_WORKFLOWSERVICE']._serialized_start=1327
-  _globals['_WORKFLOWSERVICE']._serialized_end=1946
+  _globals['_APPLYWORKFLOWRESPONSE']._serialized_end=589
+  _globals['_GETWORKFLOWREQUEST']._serialized_start=591
+  _globals['_GETWORKFLOWREQUEST']._serialized_end=644
+  _globals['_GETWORKFLOWRESPONSE']._serialized_start=646
+  _globals['_GETWORKFLOWRESPONSE']._serialized_end=707
+  _globals['_LISTWORKFLOWSREQUEST']._serialized_start=709
+  _globals['_LISTWORKFLOWSREQUEST']._serialized_end=789
+  _globals['_LISTWORKFLOWSRESPONSE']._serialized_start=791
+  _globals['_LISTWORKFLOWSRESPONSE']._serialized_end=880
+  _globals['_DELETEWORKFLOWREQUEST']._serialized_start=883
+  _globals['_DELETEWORKFLOWREQUEST']._serialized_end=1017
+  _globals['_DELETEWORKFLOWRESPONSE']._serialized_start=1019
+  _globals['_DELETEWORKFLOWRESPONSE']._serialized_end=1043
+  _globals['_GETREVISIONREQUEST']._serialized_start=1045
+  _globals['_GETREVISIONREQUEST']._serialized_end=1118
+  _globals['_GETREVISIONRESPONSE']._serialized_start=1120
+  _globals['_GETREVISIONRESPONSE']._serialized_end=1181
+  _globals['_LISTREVISIONSREQUEST']._serialized_start=1183
+  _globals['_LISTREVISIONSREQUEST']._serialized_end=1281
+  _globals['_LISTREVISIONSRESPONSE']._serialized_start=1283
+  _globals['_LISTREVISIONSRESPONSE']._serialized_end=1372
+  _globals['_WORKFLOWSERVICE']._serialized_start=1375
+  _globals['_WORKFLOWSERVICE']._serialized_end=1994
 # @@protoc_insertion_point(module_scope)

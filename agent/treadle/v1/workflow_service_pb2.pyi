@@ -115,6 +115,7 @@ class ApplyWorkflowResponse(_message.Message):
     WORKFLOW_FIELD_NUMBER: _builtins.int
     CHANGES_FIELD_NUMBER: _builtins.int
     FINDINGS_FIELD_NUMBER: _builtins.int
+    QUEUE_CHANGES_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def workflow(self) -> _workflow_pb2.Workflow: ...
     @_builtins.property
@@ -123,16 +124,19 @@ class ApplyWorkflowResponse(_message.Message):
     def findings(self) -> _containers.RepeatedCompositeFieldContainer[_workflow_pb2.Finding]:
         """Warnings and infos."""
 
+    @_builtins.property
+    def queue_changes(self) -> _containers.RepeatedCompositeFieldContainer[_workflow_pb2.QueueChange]: ...
     def __init__(
         self,
         *,
         workflow: _workflow_pb2.Workflow | None = ...,
         changes: _abc.Iterable[_workflow_pb2.LoopChange] | None = ...,
         findings: _abc.Iterable[_workflow_pb2.Finding] | None = ...,
+        queue_changes: _abc.Iterable[_workflow_pb2.QueueChange] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["workflow", b"workflow"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["changes", b"changes", "findings", b"findings", "workflow", b"workflow"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["changes", b"changes", "findings", b"findings", "queue_changes", b"queue_changes", "workflow", b"workflow"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
