@@ -31,6 +31,7 @@ class Incarnation:
     iteration: int
     completed: bool
     reads: tuple[ReadFrom, ...]
+    unclean: bool  # the incarnation before did not let go
     nonce_root: str
     state: dict[str, dict[str, bytes]] = field(default_factory=dict)
 
@@ -48,12 +49,12 @@ def read(answer: list[Any], spec: TenureSpec, nonce: str) -> Incarnation:
     """Read the answer. Raises TenureLost."""
     if answer[0] != b"OK":
         raise lost(answer, spec.key)
-    _, inc, seq, last_nonce, life, iteration, completed, positions = answer
+    _, inc, seq, last_nonce, life, iteration, completed, positions, unclean = answer
     reads = tuple(
         ReadFrom(queue, first, tail, nmax, mode == b"counted")
         for queue, (first, tail, nmax, mode, _) in zip(spec.reads, positions, strict=True)
     )
-    return Incarnation(inc, seq, last_nonce, life.decode(), iteration, completed == 1, reads, nonce)
+    return Incarnation(inc, seq, last_nonce, life.decode(), iteration, completed == 1, reads, unclean == 1, nonce)
 
 
 def lost(answer: list[Any], key: LoopKey) -> TenureLost:

@@ -22,6 +22,7 @@ from treadle.errors import QueueError, TenureLost
 from treadle.queues import incarnation
 from treadle.queues.feed import Feed
 from treadle.queues.group import Writer
+from treadle.queues.guard import Asked, Guard
 from treadle.queues.incarnation import Incarnation
 from treadle.queues.keys import Keys
 from treadle.queues.line import Line
@@ -41,6 +42,7 @@ _TICK_S = 0.5
 _KEEP_BELL_S = 5.0
 _STUCK_S = 10.0  # a call without an answer for so long: the connection is taken to be dead
 _LISTEN_STUCK_S = 15.0
+_FAREWELL_S = 1.0  # for the last word about a loop; without it the next incarnation is careful
 _hosts: weakref.WeakSet[RedisHost] = weakref.WeakSet()
 
 
@@ -127,6 +129,7 @@ class RedisHost:
         writer = Writer(self.keys.prefix, str(spec.key), self.name, tuple(spec.writes))
         tenure = RedisTenure(spec, found, writer, namespace=self.namespace, send=self._kick, ask=self._want)
         self._tenures[id(tenure)] = tenure
+        self._suspect(tenure, found)
         for read in found.reads:
             self._feed.add(tenure.readers[read.queue], has_data=read.tail > read.first)
         return tenure
@@ -136,6 +139,9 @@ class RedisHost:
         own = self._tenures.pop(id(tenure), None)
         if own is None:
             return
+        if own.lost is None:
+            with contextlib.suppress(QueueError):
+                await self._ask_loop("treadle_let_go", own, timeout_s=_FAREWELL_S)
         self._lose(own, TenureLost("The tenure was closed.", reason="closed", loop=str(own.key)))
 
     async def _incarnate(self, spec: TenureSpec, inc: int | None, nonce: str) -> Incarnation:
@@ -146,6 +152,38 @@ class RedisHost:
                 raise incarnation.lost([b"FENCED", epoch, inc], spec.key)
         call = incarnation.request(self.keys, spec, inc, nonce, self.name)
         return incarnation.read(await self._commits.ask(*call), spec, nonce)
+
+    # Suspicion
+
+    def _suspect(self, tenure: RedisTenure, found: Incarnation) -> None:
+        """Put a guard before the readers if a message may have ended the incarnation before."""
+        suspicion, suspect = tenure.spec.suspicion, tenure.spec.suspicion.suspect
+        tails = {read.queue: read.tail for read in found.reads if read.counted or read.tail > read.first}
+        if suspect is None and not (suspicion.careful and found.unclean and tails):
+            return
+        if suspect is not None and _is_behind(suspect, found):
+            return
+        ask = partial(self._from_anywhere, partial(self._ask_guard, tenure))
+        tenure.guard = Guard(tenure, suspicion, tails, tenure.spec.max_in_flight, ask)
+
+    def _ask_guard(self, tenure: RedisTenure, asked: Asked) -> None:
+        self._spawn(self._deliver(tenure, asked))
+
+    async def _deliver(self, tenure: RedisTenure, asked: Asked) -> None:
+        try:
+            answer = await self._ask_loop("treadle_deliver", tenure, asked.queue, asked.number)
+        except QueueError:
+            asked.answer(1)  # a library that does not know how to count
+            return
+        if answer[0] == b"OK":
+            asked.answer(int(answer[1]))
+        else:
+            self._lose(tenure, TenureLost("Another instance of the loop has taken over.", loop=str(tenure.key)))
+
+    async def _ask_loop(self, function: str, tenure: RedisTenure, *args: Any, timeout_s: float = 30.0) -> Any:
+        keys, fence = self.keys, (tenure.epoch, tenure.pipeline.inc)
+        call = ("FCALL", function, 1, keys.loop(tenure.key), keys.prefix, str(tenure.key), *fence, *args)
+        return await self._commits.ask(*call, timeout_s=timeout_s)
 
     # The connections
 
@@ -308,6 +346,12 @@ class RedisHost:
                 line.wire = None
         for tenure in self._tenures.values():
             tenure.lost = TenureLost("This process is a copy of the one that runs the loop.", reason="forked")
+
+
+def _is_behind(suspect: tuple[str, int], found: Incarnation) -> bool:
+    """Whether a message was committed after all."""
+    queue, number = suspect
+    return any(read.queue == queue and not read.counted and read.first > number for read in found.reads)
 
 
 class _Watch:

@@ -13,6 +13,7 @@ from treadle.queues.tenure import Batch, DeadLetter, TenureSpec
 
 if TYPE_CHECKING:
     from treadle.errors import TenureLost
+    from treadle.queues.guard import Guard
     from treadle.queues.incarnation import Incarnation
 
 _NOTHING: tuple[()] = ()
@@ -41,6 +42,7 @@ class RedisTenure:
         self.completed = found.completed
         self.state = found.state
         self.lost: TenureLost | None = None
+        self.guard: Guard | None = None  # as long as a message is suspected
         self.readers = {r.queue: Reader(self, r.queue, r.first, r.nmax, counted=r.counted) for r in found.reads}
         for queue in spec.never_ends:
             if queue in self.readers:
@@ -79,10 +81,16 @@ class RedisTenure:
     def poll(self, queue: str) -> Batch | None:
         """Take the next batch of a queue if one is here."""
         reader = self.readers[queue]
-        batch = reader.poll()
+        batch = reader.poll() if self.guard is None else self._guarded(reader, self.guard)
         if reader.parked and (batch is None or reader.low):
             reader.parked = False
             self._ask(reader)
+        return batch
+
+    def _guarded(self, reader: Reader, guard: Guard) -> Batch | None:
+        batch = guard.poll(reader)
+        if guard.done:
+            self.guard = None
         return batch
 
     def give_back(self, batch: Batch) -> None:

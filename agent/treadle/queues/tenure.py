@@ -43,6 +43,19 @@ class LoopKey(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
+class Suspicion:
+    """What may have ended the incarnation before, and what becomes of a message that goes on doing so (guard.py)."""
+
+    careful: bool = (
+        False  # nobody knows how it ended: if that was not in order, suspect all that may have been under way
+    )
+    suspect: tuple[str, int] | None = None  # queue and number of the message it was on
+    max_deliveries: int = 3
+    node: str = ""  # for the dead letter
+    revision: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class TenureSpec:
     """What a loop needs of the queues."""
 
@@ -54,6 +67,7 @@ class TenureSpec:
     never_ends: tuple[str, ...] = ()  # queues read here that don't end by completion (external, on a cycle)
     max_in_flight: int = 4096
     max_in_flight_bytes: int = 4 * 1024 * 1024
+    suspicion: Suspicion = Suspicion()
 
 
 class BadItem(NamedTuple):

@@ -24,6 +24,8 @@ prefix, which ends in a hash tag of its own, so all of them live in one slot.
   {ns}:q:<queue>:dlq    stream  dead letters: n (number), i (item), r (reason, JSON), k (iteration id),
                                 w (the queues of the iteration's letters, where they are several)
   {ns}:l:<wf>/<loop>/<replica>         hash  life epoch inc owner seq nonce iteration completed nodes
+                                open     1 while an incarnation has it and has not let go
+                                suspect  queue, number, deliveries and inc of a message that may kill
   {ns}:s:<wf>/<loop>/<replica>/<node>  hash  state of a node, a field per key
   {ns}:x:<producer>     hash    seq, first: last push of a program outside, and its first number; kept 7 days
   {ns}:h:<host>         stream  doorbell: q (data), r (room) or e (end) with the name of a queue

@@ -32,7 +32,8 @@ end
 local function incarnate(_, argv)
   local prefix, loop, epoch, inc, nonce, host = argv[1], argv[2], argv[3], tonumber(argv[4]), argv[5], argv[6]
   local key = prefix .. 'l:' .. loop
-  local v = redis.pcall('HMGET', key, 'epoch', 'inc', 'fence', 'seq', 'nonce', 'life', 'iteration', 'completed')
+  local v = redis.pcall('HMGET', key, 'epoch', 'inc', 'fence', 'seq', 'nonce', 'life', 'iteration', 'completed',
+    'open')
   if v.err then
     return {'BAD_TYPE', key}
   end
@@ -42,7 +43,7 @@ local function incarnate(_, argv)
   end
   if stored_inc == inc then
     stored_inc = inc + 1
-    redis.call('HSET', key, 'inc', int(stored_inc), 'fence', nonce, 'owner', host)
+    redis.call('HSET', key, 'inc', int(stored_inc), 'fence', nonce, 'owner', host, 'open', '1')
   elseif v[3] ~= nonce or stored_inc ~= inc + 1 then
     return {'FENCED', tonumber(v[1]), stored_inc}
   end
@@ -71,7 +72,46 @@ local function incarnate(_, argv)
     end
   end
   return {'OK', stored_inc, tonumber(v[4] or '') or 0, v[5] or '', v[6] or '', tonumber(v[7] or '') or 0,
-    v[8] == '1' and 1 or 0, reads}
+    v[8] == '1' and 1 or 0, reads, v[9] == '1' and 1 or 0}
+end
+
+local function holds(key, epoch, inc)
+  local stored = redis.pcall('HMGET', key, 'epoch', 'inc')
+  return not stored.err and stored[1] == epoch and stored[2] == inc
+end
+
+-- ARGV: prefix loop epoch inc. The loop ended in order: whoever comes next has nothing to suspect.
+local function let_go(_, argv)
+  local key = argv[1] .. 'l:' .. argv[2]
+  if not holds(key, argv[3], argv[4]) then
+    return {'FENCED'}
+  end
+  redis.call('HDEL', key, 'open')
+  return {'OK'}
+end
+
+-- ARGV: prefix loop epoch inc queue number. Counts that a suspected message is about to run, once an incarnation;
+-- all before it has committed, so it is the first to come again. With number 0 what was counted is forgotten.
+local function deliver(_, argv)
+  local key, inc, queue, number = argv[1] .. 'l:' .. argv[2], argv[4], argv[5], argv[6]
+  if not holds(key, argv[3], inc) then
+    return {'FENCED'}
+  end
+  if number == '0' then
+    redis.call('HDEL', key, 'suspect')
+    return {'OK', 0}
+  end
+  local last_queue, last_number, count, by =
+    string.match(redis.call('HGET', key, 'suspect') or '', '^(%S+) (%d+) (%d+) (%d+)$')
+  local times = 0
+  if last_queue == queue and last_number == number then
+    times = tonumber(count)
+  end
+  if times == 0 or by ~= inc then
+    times = times + 1
+    redis.call('HSET', key, 'suspect', queue .. ' ' .. number .. ' ' .. int(times) .. ' ' .. inc)
+  end
+  return {'OK', times}
 end
 
 -- ARGV: prefix loop life keep_state. A new life for --fresh, or only open again after it had completed.
@@ -92,4 +132,6 @@ end
 
 redis.register_function{function_name = 'treadle_assign', callback = assign, flags = {'allow-oom'}}
 redis.register_function{function_name = 'treadle_incarnate', callback = incarnate, flags = {'allow-oom'}}
+redis.register_function{function_name = 'treadle_let_go', callback = let_go, flags = {'allow-oom'}}
+redis.register_function{function_name = 'treadle_deliver', callback = deliver, flags = {'allow-oom'}}
 redis.register_function{function_name = 'treadle_forget', callback = forget, flags = {'allow-oom'}}
