@@ -51,7 +51,7 @@ class LoopFailed(Exception):
 class Run:
     """What one life of a loop consists of; `live` is that life."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - a life has this many parts
         self,
         plan: Plan,
         nodes: Mapping[str, Node[Any]],
