@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from enum import StrEnum
 from random import Random
@@ -105,12 +106,12 @@ _WEIGHTS: Final = {
 }
 
 
-def make_schedule(seed: int) -> Schedule:
-    """Make the schedule of a seed."""
+def make_schedule(seed: int, only: Collection[Kind] = ()) -> Schedule:
+    """Make the schedule of a seed, of these kinds of faults if any are named."""
     chance = Random(f"schedule {seed}")
-    gentle = seed % 4 == 0
+    gentle = seed % 4 == 0 and not only
     agents = chance.randint(2, 4)
-    kinds = list(_GENTLE if gentle else Kind)
+    kinds = list(only or (_GENTLE if gentle else Kind))
     weights = [_WEIGHTS.get(kind, 1) for kind in kinds]
     faults: list[Fault] = []
     for _ in range(chance.randint(1, 3 if gentle else _MOST_FAULTS)):

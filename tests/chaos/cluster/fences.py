@@ -14,6 +14,7 @@ from typing import Any, Final, Protocol
 
 from treadle.errors import QueueError
 from treadle.queues.check import ServerReport
+from treadle.queues.library import Move
 from treadle.queues.stats import QueueStats
 from treadle.queues.tenure import LoopKey
 from treadle.workflow.plan import QueueLimits
@@ -54,6 +55,7 @@ class Fences:
     beats: int = 0
     holds: dict[LoopKey, Hold] = field(default_factory=dict)
     depths: dict[str, int] = field(default_factory=dict)
+    slots: dict[str, tuple[LoopKey, ...]] = field(default_factory=dict)
 
     def assign(self, loops: Iterable[tuple[LoopKey, int]], term: int, nonce: str) -> dict[LoopKey, int] | None:
         """Make epochs current; returns those refused with the stored one, None when a newer controller leads."""
@@ -108,8 +110,9 @@ class Admin:
     async def close(self) -> None:
         pass
 
-    async def load_functions(self) -> None:
+    async def load_functions(self) -> Move:
         await self._trip()
+        return Move.NONE
 
     async def check_server(self) -> ServerReport:
         await self._trip()
@@ -140,6 +143,14 @@ class Admin:
         self, epochs: Sequence[tuple[LoopKey, int]], queues: Mapping[str, Sequence[LoopKey]], term: int
     ) -> None:
         await self.assign(epochs, term)
+        self._fences.slots |= {name: tuple(slots) for name, slots in queues.items() if slots}
+
+    async def slots(self, queues: Sequence[str]) -> dict[str, tuple[LoopKey, ...]]:
+        await self._trip()
+        return {name: self._fences.slots[name] for name in queues if name in self._fences.slots}
+
+    async def mirror(self, queues: Mapping[str, bytes], *, whole: bool = False) -> None:
+        await self._trip()
 
     async def forget(self, key: LoopKey) -> None:
         await self._trip()

@@ -56,6 +56,7 @@ class Network:
         self.say = say
         self.watch_answer: Callable[[Stream, pb.SessionResponse], None] | None = None
         self.watch_request: Callable[[Stream, pb.SessionRequest], None] | None = None
+        self.breach: Callable[[str], None] = lambda _what: None
         self._numbers = 0
 
     def connect(self, link: Link, client: Process, on_message: OnMessage, on_broken: OnBroken) -> Stream:
@@ -152,6 +153,7 @@ class Stream:
         self.session = ""
         self.over = False  # nothing arrives any more
         self.loses_next = False
+        self._version = 0
         self._client = client
         self._server: Process | None = None
         self._on_message = on_message
@@ -185,9 +187,18 @@ class Stream:
         if self._closed:
             return
         if isinstance(message, pb.SessionResponse):
+            after = self._version
             self._on_message(self, message)
+            if message.HasField("assignments") and not self._closed:
+                self._follow(message.assignments, after)
         else:
             self._break("the controller ended the stream")
+
+    def _follow(self, assignments: pb.Assignments, after: int) -> None:
+        """See that the agent took the message for what follows the last one."""
+        if assignments.kind == pb.ASSIGNMENTS_KIND_INCREMENTAL and assignments.applies_to != after:
+            self.network.breach(f"{self.link.agent} takes changes to {assignments.applies_to}, but has {after}")
+        self._version = assignments.results_in
 
     def _break(self, reason: str) -> None:
         if not self._broken.done():

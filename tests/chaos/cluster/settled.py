@@ -38,6 +38,10 @@ def _agents(cluster: Cluster, leader: Leader) -> str:
             return f"agent {seat.name} is {'there' if seat.process else 'gone'}, unlike its stream"
         if seat.process is not None and not seat.process.session.machine.reported:
             return f"agent {seat.name} has something to report"
+        held = {LoopKey(*assignment.id) for _, assignment in leader.image.held_by(seat.name)}
+        known_there = {address.key for address in seat.process.loops._records} if seat.process is not None else held
+        if known_there != held:
+            return f"agent {seat.name} knows {sorted(map(str, known_there ^ held))} otherwise than the controller"
     return ""
 
 

@@ -30,7 +30,7 @@ from treadle_controller.errors import ControllerError
 RECOVERY_S: Final = 60.0  # from the end of the last fault; most of it is grace and back-off after a restart
 _CALM_S: Final = 3.0  # and then nothing may change for so long
 _LOOK_S: Final = 0.5
-_SLOTS: Final = 20
+_SLOTS: Final = 8  # as many as all loops need, so that any one agent can be the last
 _WORKFLOWS: Final = ("first", "second")
 
 
@@ -92,6 +92,7 @@ class Cluster:
         self.watch = Watch(self.clockwork, self.disk, trace=trace)
         self.fences = Fences(self.watch)
         self.network = Network(self.clockwork, Random(f"network {schedule.seed}"), self.watch.say)
+        self.network.breach = self.watch.breach
         self.network.watch_request, self.network.watch_answer = self.watch.request, self.watch.answer
         self.world = self.network.world
         self.controller: ControllerProcess | None = None

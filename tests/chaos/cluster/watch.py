@@ -4,7 +4,9 @@ I2  of one loop, no two tenures both commit: of each (epoch, incarnation) one ru
 I3  the epochs of a loop's commits never fall; one epoch is never given to two agents.
     What leaves the controller is on disk: it can die at any time, and won't give the same epoch out again.
     A message of a session that is over is not answered, and changes nothing.
+    An agent that speaks in its newest session is heard, and takes no change of assignments on a gap.
     No agent is judged while it speaks, in the hold after it was heard last, or in the grace after a start.
+    A loop gets a new epoch only when who held it let it go, came back without it or was judged lost.
 """
 
 from __future__ import annotations
@@ -18,12 +20,14 @@ from tests.chaos.cluster.hosts import Run
 from tests.chaos.cluster.network import Stream
 from treadle.queues.tenure import LoopKey
 from treadle.v1 import dispatcher_service_pb2 as pb
+from treadle.v1 import loop_pb2
 from treadle_controller.cluster.sessions import SessionSettings
 
 SETTINGS: Final = SessionSettings()
 LEASE_S: Final = SETTINGS.least_interval_s * SETTINGS.lease_intervals
 _SLACK_S: Final = 0.05  # between what arrives and what is read
 _MOST_BREACHES: Final = 20
+_ENDED: Final = loop_pb2.LOOP_STATE_STOPPED  # and COMPLETED, ERROR, LOST after it
 
 
 @dataclass(slots=True)
@@ -55,6 +59,8 @@ class Watch:
         self._newest: dict[str, Stream] = {}  # the newest stream that was welcomed, by agent
         self._heard: dict[str, float] = {}
         self._late: set[tuple[int, str, int]] = set()
+        self._given: dict[LoopKey, int] = {}  # the newest epoch that was sent to an agent
+        self._let_go: set[tuple[LoopKey, int]] = set()
 
     def breach(self, what: str) -> None:
         if len(self.breaches) < _MOST_BREACHES:
@@ -69,6 +75,10 @@ class Watch:
 
     def assigned(self, key: LoopKey, epoch: int) -> None:
         self._admitted[key] = epoch
+        before = self._given.get(key)
+        if before is not None and (key, before) not in self._let_go:
+            holder = self._holders[key, before]
+            self.breach(f"{key} gets epoch {epoch}, but {holder} has {before}, and neither let it go nor was lost")
         self._be_on_disk(key, epoch, "made current in Redis")
 
     def incarnated(self, key: LoopKey, epoch: int, inc: int, run: str) -> None:
@@ -100,8 +110,19 @@ class Watch:
         else:
             kind = request.WhichOneof("message") or ""
             self._late.add((stream.number, kind, getattr(getattr(request, kind), "sequence", 0)))
+        self._note_ends(agent, request)
         if self.transcript is not None:
             self.say(agent, f"-> [{stream.number}] {_short(request)}")
+
+    def _note_ends(self, agent: str, request: pb.SessionRequest) -> None:
+        for one in (*request.hello.running, *request.heartbeat.statuses, *request.report.statuses):
+            key = LoopKey(one.loop.workflow, one.loop.loop, one.loop.replica)
+            if one.state >= _ENDED and self._holders.get((key, one.epoch)) == agent:
+                self._let_go.add((key, one.epoch))
+        if request.HasField("hello"):
+            running = {(one.loop.workflow, one.loop.loop, one.loop.replica, one.epoch) for one in request.hello.running}
+            held = [held for held, holder in self._holders.items() if holder == agent]
+            self._let_go |= {(key, epoch) for key, epoch in held if (*key, epoch) not in running}
 
     def answer(self, stream: Stream, response: pb.SessionResponse) -> None:
         """See a message leave the controller."""
@@ -117,6 +138,9 @@ class Watch:
                 self._refuse_late(stream, "report", response.report_answer.sequence)
             case "heartbeat_answer":
                 self._refuse_late(stream, "heartbeat", response.heartbeat_answer.sequence)
+            case "goodbye" if response.goodbye.reason.code == "stale-session":
+                if self._newest.get(stream.link.agent) is stream:
+                    self.breach(f"{stream.link.agent} is refused in its newest session")
 
     def _refuse_late(self, stream: Stream, kind: str, sequence: int) -> None:
         if (stream.number, kind, sequence) in self._late:
@@ -128,6 +152,7 @@ class Watch:
         for one in assignments.set:
             key = LoopKey(one.loop.workflow, one.loop.loop, one.loop.replica)
             holder = self._holders.setdefault((key, one.epoch), agent)
+            self._given[key] = max(one.epoch, self._given.get(key, 0))
             if holder != agent:
                 self.breach(f"I3: {key} at epoch {one.epoch} is given to {agent}, and was given to {holder} before")
             if self._admitted.get(key, 0) < one.epoch:
@@ -143,13 +168,15 @@ class Watch:
     def noted(self, kind: str, name: str, code: str, message: str) -> None:
         """Hear of an event that the controller wrote down."""
         if self.transcript is not None:
-            self.say("controller", f"{kind} {name}: {code}: {message}")
+            # How long a loop took to start is told by the wall clock, which no seed settles.
+            self.say("controller", f"{kind} {name}: {code}{': ' + message if code != 'loop-started' else ''}")
         if code == "agent-lost":
             self._judged(name)
 
     def _judged(self, agent: str) -> None:
         now = self._clockwork.now
         self.lost += 1
+        self._let_go |= {held for held, holder in self._holders.items() if holder == agent}
         if now < self.serving_since + SETTINGS.grace_s + LEASE_S - _SLACK_S:
             self.breach(f"{agent} is judged lost {now - self.serving_since:.2f} s after the controller's start")
         if now < self.contested.get(agent, float("-inf")) + SETTINGS.quarantine_s + SETTINGS.turns_window_s:
