@@ -32,6 +32,7 @@ HOT_QUEUES = 64
 BLOCK_MS = 5000
 BELL_TTL_S = 60
 REGISTER_AT_ONCE = 500
+LOOK_AGAIN_TURNS = 4
 _COUNT = (8, 1024)
 _BYTES = (1024 * 1024, 4 * 1024 * 1024)
 
@@ -63,6 +64,7 @@ class Feed:
         self._blocked = False
         self._to_register: dict[Reader, None] = {}
         self._count = _COUNT[0]
+        self._turn = 0
         self.wakes = 0  # answers of the blocking XREAD, for tests that look for polling
 
     # Readers come and go
@@ -316,6 +318,26 @@ class Feed:
 
         self._commits.send(pack("EXPIRE", self._bell, BELL_TTL_S), renewed)
         self._send_quietly("XTRIM", self._bell, "MINID", self._bell_id)
+        self._look_again()
+
+    def _look_again(self) -> None:
+        """Ask anew for some of the idle readers; all have had their turn after a few calls.
+
+        Rings are only a hint to look now. Should one ever be missed, this bounds what it costs.
+        """
+        idle = [r for readers in self._readers.values() for r in readers if r not in self._hot]
+        self._turn = (self._turn + 1) % LOOK_AGAIN_TURNS
+        for reader in idle[self._turn :: LOOK_AGAIN_TURNS]:
+            if reader.parked and not reader.counted:
+                self._park(reader)
+            elif not reader.parked:
+                self._ask(reader)
+
+    def _ask(self, reader: Reader) -> None:
+        if reader.counted:
+            self.want(reader)
+        else:
+            self._register(reader)
 
     def _call(self, callback: Callable[[Any], None], function: str, *args: Any) -> None:
         keys = self._keys

@@ -25,7 +25,7 @@ from tests.queue_world import (
 )
 from treadle.queues.admin import QueueAdmin
 from treadle.queues.codec import encode_item
-from treadle.queues.feed import Feed
+from treadle.queues.feed import LOOK_AGAIN_TURNS, Feed
 from treadle.queues.reader import Reader
 from treadle.queues.redis_host import RedisHost
 from treadle.queues.tenure import BadItem, DeadLetter
@@ -379,3 +379,18 @@ def test_a_reader_that_lags_stops_and_hurries_misses_nothing(world: World, monke
     thread.join()
 
     assert got == list(range(1500))
+
+
+def test_a_ring_that_got_lost_costs_no_more_than_a_while(world: World) -> None:
+    world.assign(B)
+    host = world.host()
+    reader = host.open(spec(B, reads=["q"]))
+    eventually(lambda: world.command("HGET", world.key("q:q:m"), "bells") is not None)
+    world.command("HDEL", world.key("q:q:m"), "bells")
+    world.do(lambda admin: admin.push("q", [item(1)]))
+    assert reader.poll("q") is None
+
+    for _ in range(LOOK_AGAIN_TURNS):
+        host._loop.call_soon_threadsafe(host._host._feed.keep_bell)
+
+    assert take(reader, "q", 1, patience_s=5.0) == [1]

@@ -18,7 +18,10 @@ local function register(_, argv)
       local at = q.mode == 'counted' and q.next or tonumber(argv[i + 1])
       local has_data = q.tail > at
       if not has_data then
-        redis.call('HSET', q.meta, 'bells', add_word(q.bells, host), 'ends', add_word(prune_hosts(prefix, q.ends), host))
+        if not has_word(q.bells, host) or not has_word(q.ends, host) then
+          local ends = add_word(prune_hosts(prefix, q.ends), host)
+          redis.call('HSET', q.meta, 'bells', add_word(q.bells, host), 'ends', ends)
+        end
       end
       local drained = q.next == q.tail and q.held == 0
       answer[#answer + 1] = {has_data and 1 or 0, q.tail, writers_gone(q), drained and 1 or 0, q.nmax}
