@@ -410,6 +410,8 @@ class Heartbeat(_message.Message):
     SEQUENCE_FIELD_NUMBER: _builtins.int
     STATUSES_FIELD_NUMBER: _builtins.int
     REDIS_REACHABLE_FIELD_NUMBER: _builtins.int
+    ROUND_TRIP_FIELD_NUMBER: _builtins.int
+    REDIS_SILENCE_FIELD_NUMBER: _builtins.int
     sequence: _builtins.int
     redis_reachable: _builtins.bool
     """Whether its Redis answers."""
@@ -417,16 +419,26 @@ class Heartbeat(_message.Message):
     def statuses(self) -> _containers.RepeatedCompositeFieldContainer[_loop_pb2.LoopStatus]:
         """Ordinary changes and figures since the last one."""
 
+    @_builtins.property
+    def round_trip(self) -> _duration_pb2.Duration:
+        """From the last heartbeat to its answer; absent before the first."""
+
+    @_builtins.property
+    def redis_silence(self) -> _duration_pb2.Duration:
+        """For how long Redis has not answered, when it does not."""
+
     def __init__(
         self,
         *,
         sequence: _builtins.int = ...,
         statuses: _abc.Iterable[_loop_pb2.LoopStatus] | None = ...,
         redis_reachable: _builtins.bool = ...,
+        round_trip: _duration_pb2.Duration | None = ...,
+        redis_silence: _duration_pb2.Duration | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["redis_silence", b"redis_silence", "round_trip", b"round_trip"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["redis_reachable", b"redis_reachable", "sequence", b"sequence", "statuses", b"statuses"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["redis_reachable", b"redis_reachable", "redis_silence", b"redis_silence", "round_trip", b"round_trip", "sequence", b"sequence", "statuses", b"statuses"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

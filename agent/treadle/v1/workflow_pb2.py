@@ -26,25 +26,29 @@ from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__
 from treadle.v1 import loop_pb2 as treadle_dot_v1_dot_loop__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x19treadle/v1/workflow.proto\x12\ntreadle.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x15treadle/v1/loop.proto\"\x7f\n\x07\x46inding\x12\x0c\n\x04\x63ode\x18\x01 \x01(\t\x12&\n\x08severity\x18\x02 \x01(\x0e\x32\x14.treadle.v1.Severity\x12\x0f\n\x07pointer\x18\x03 \x01(\t\x12\x0f\n\x07\x65lement\x18\x04 \x01(\t\x12\x0f\n\x07message\x18\x05 \x01(\t\x12\x0b\n\x03\x66ix\x18\x06 \x01(\t\"\xeb\x02\n\x08Workflow\x12\x11\n\tnamespace\x18\x01 \x01(\t\x12\x0c\n\x04name\x18\x02 \x01(\t\x12\x0c\n\x04\x65tag\x18\x03 \x01(\t\x12\x10\n\x08revision\x18\x04 \x01(\x03\x12\x0e\n\x06\x64igest\x18\x05 \x01(\t\x12\x10\n\x08\x64ocument\x18\x06 \x01(\x0c\x12/\n\rdesired_state\x18\x07 \x01(\x0e\x32\x18.treadle.v1.DesiredState\x12$\n\x05state\x18\x08 \x01(\x0e\x32\x15.treadle.v1.LoopState\x12\"\n\x06reason\x18\t \x01(\x0b\x32\x12.treadle.v1.Reason\x12\x1f\n\x05loops\x18\n \x03(\x0b\x32\x10.treadle.v1.Loop\x12/\n\x0b\x63reate_time\x18\x0b \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0bupdate_time\x18\x0c \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\xa1\x01\n\x08Revision\x12\x11\n\tnamespace\x18\x01 \x01(\t\x12\x10\n\x08workflow\x18\x02 \x01(\t\x12\x0e\n\x06number\x18\x03 \x01(\x03\x12\x0e\n\x06\x64igest\x18\x04 \x01(\t\x12\x10\n\x08\x64ocument\x18\x05 \x01(\x0c\x12\r\n\x05\x61\x63tor\x18\x06 \x01(\t\x12/\n\x0b\x63reate_time\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\x89\x01\n\nLoopChange\x12\x0c\n\x04loop\x18\x01 \x01(\t\x12$\n\x04kind\x18\x02 \x01(\x0e\x32\x16.treadle.v1.ChangeKind\x12\x13\n\x0b\x64ifferences\x18\x03 \x03(\t\x12\x0e\n\x06\x61gents\x18\x04 \x03(\t\x12\"\n\x06reason\x18\x05 \x01(\x0b\x32\x12.treadle.v1.Reason\"W\n\x0bQueueChange\x12\r\n\x05queue\x18\x01 \x01(\t\x12$\n\x04kind\x18\x02 \x01(\x0e\x32\x16.treadle.v1.ChangeKind\x12\x13\n\x0b\x64ifferences\x18\x03 \x03(\t*a\n\x08Severity\x12\x18\n\x14SEVERITY_UNSPECIFIED\x10\x00\x12\x11\n\rSEVERITY_INFO\x10\n\x12\x14\n\x10SEVERITY_WARNING\x10\x14\x12\x12\n\x0eSEVERITY_ERROR\x10\x1e*\x8f\x01\n\nChangeKind\x12\x1b\n\x17\x43HANGE_KIND_UNSPECIFIED\x10\x00\x12\x17\n\x13\x43HANGE_KIND_CREATED\x10\n\x12\x17\n\x13\x43HANGE_KIND_CHANGED\x10\x14\x12\x19\n\x15\x43HANGE_KIND_UNCHANGED\x10\x1e\x12\x17\n\x13\x43HANGE_KIND_REMOVED\x10(b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x19treadle/v1/workflow.proto\x12\ntreadle.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x15treadle/v1/loop.proto\"\x7f\n\x07\x46inding\x12\x0c\n\x04\x63ode\x18\x01 \x01(\t\x12&\n\x08severity\x18\x02 \x01(\x0e\x32\x14.treadle.v1.Severity\x12\x0f\n\x07pointer\x18\x03 \x01(\t\x12\x0f\n\x07\x65lement\x18\x04 \x01(\t\x12\x0f\n\x07message\x18\x05 \x01(\t\x12\x0b\n\x03\x66ix\x18\x06 \x01(\t\"\x91\x03\n\x08Workflow\x12\x11\n\tnamespace\x18\x01 \x01(\t\x12\x0c\n\x04name\x18\x02 \x01(\t\x12\x0c\n\x04\x65tag\x18\x03 \x01(\t\x12\x10\n\x08revision\x18\x04 \x01(\x03\x12\x0e\n\x06\x64igest\x18\x05 \x01(\t\x12\x10\n\x08\x64ocument\x18\x06 \x01(\x0c\x12/\n\rdesired_state\x18\x07 \x01(\x0e\x32\x18.treadle.v1.DesiredState\x12$\n\x05state\x18\x08 \x01(\x0e\x32\x15.treadle.v1.LoopState\x12\"\n\x06reason\x18\t \x01(\x0b\x32\x12.treadle.v1.Reason\x12\x1f\n\x05loops\x18\n \x03(\x0b\x32\x10.treadle.v1.Loop\x12/\n\x0b\x63reate_time\x18\x0b \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0bupdate_time\x18\x0c \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12$\n\x07rollout\x18\r \x01(\x0b\x32\x13.treadle.v1.Rollout\"\xbf\x01\n\x07Rollout\x12\x10\n\x08revision\x18\x01 \x01(\x03\x12\'\n\x05state\x18\x02 \x01(\x0e\x32\x18.treadle.v1.RolloutState\x12\"\n\x06reason\x18\x03 \x01(\x0b\x32\x12.treadle.v1.Reason\x12\x18\n\x10healthy_revision\x18\x04 \x01(\x03\x12\x15\n\rreturned_from\x18\x05 \x01(\x03\x12\r\n\x05loops\x18\x06 \x01(\x05\x12\x15\n\rhealthy_loops\x18\x07 \x01(\x05\"\xee\x01\n\x08Revision\x12\x11\n\tnamespace\x18\x01 \x01(\t\x12\x10\n\x08workflow\x18\x02 \x01(\t\x12\x0e\n\x06number\x18\x03 \x01(\x03\x12\x0e\n\x06\x64igest\x18\x04 \x01(\t\x12\x10\n\x08\x64ocument\x18\x05 \x01(\x0c\x12\r\n\x05\x61\x63tor\x18\x06 \x01(\t\x12/\n\x0b\x63reate_time\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\'\n\x05state\x18\x08 \x01(\x0e\x32\x18.treadle.v1.RolloutState\x12\"\n\x06reason\x18\t \x01(\x0b\x32\x12.treadle.v1.Reason\"\x89\x01\n\nLoopChange\x12\x0c\n\x04loop\x18\x01 \x01(\t\x12$\n\x04kind\x18\x02 \x01(\x0e\x32\x16.treadle.v1.ChangeKind\x12\x13\n\x0b\x64ifferences\x18\x03 \x03(\t\x12\x0e\n\x06\x61gents\x18\x04 \x03(\t\x12\"\n\x06reason\x18\x05 \x01(\x0b\x32\x12.treadle.v1.Reason\"W\n\x0bQueueChange\x12\r\n\x05queue\x18\x01 \x01(\t\x12$\n\x04kind\x18\x02 \x01(\x0e\x32\x16.treadle.v1.ChangeKind\x12\x13\n\x0b\x64ifferences\x18\x03 \x03(\t*a\n\x08Severity\x12\x18\n\x14SEVERITY_UNSPECIFIED\x10\x00\x12\x11\n\rSEVERITY_INFO\x10\n\x12\x14\n\x10SEVERITY_WARNING\x10\x14\x12\x12\n\x0eSEVERITY_ERROR\x10\x1e*\xbe\x01\n\x0cRolloutState\x12\x1d\n\x19ROLLOUT_STATE_UNSPECIFIED\x10\x00\x12\x1d\n\x19ROLLOUT_STATE_PROGRESSING\x10\n\x12\x19\n\x15ROLLOUT_STATE_HEALTHY\x10\x14\x12\x1b\n\x17ROLLOUT_STATE_UNHEALTHY\x10\x1e\x12\x1a\n\x16ROLLOUT_STATE_RETURNED\x10(\x12\x1c\n\x18ROLLOUT_STATE_SUPERSEDED\x10\x32*\x8f\x01\n\nChangeKind\x12\x1b\n\x17\x43HANGE_KIND_UNSPECIFIED\x10\x00\x12\x17\n\x13\x43HANGE_KIND_CREATED\x10\n\x12\x17\n\x13\x43HANGE_KIND_CHANGED\x10\x14\x12\x19\n\x15\x43HANGE_KIND_UNCHANGED\x10\x1e\x12\x17\n\x13\x43HANGE_KIND_REMOVED\x10(b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'treadle.v1.workflow_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_SEVERITY']._serialized_start=985
-  _globals['_SEVERITY']._serialized_end=1082
-  _globals['_CHANGEKIND']._serialized_start=1085
-  _globals['_CHANGEKIND']._serialized_end=1228
+  _globals['_SEVERITY']._serialized_start=1294
+  _globals['_SEVERITY']._serialized_end=1391
+  _globals['_ROLLOUTSTATE']._serialized_start=1394
+  _globals['_ROLLOUTSTATE']._serialized_end=1584
+  _globals['_CHANGEKIND']._serialized_start=1587
+  _globals['_CHANGEKIND']._serialized_end=1730
   _globals['_FINDING']._serialized_start=97
   _globals['_FINDING']._serialized_end=224
   _globals['_WORKFLOW']._serialized_start=227
-  _globals['_WORKFLOW']._serialized_end=590
-  _globals['_REVISION']._serialized_start=593
-  _globals['_REVISION']._serialized_end=754
-  _globals['_LOOPCHANGE']._serialized_start=757
-  _globals['_LOOPCHANGE']._serialized_end=894
-  _globals['_QUEUECHANGE']._serialized_start=896
-  _globals['_QUEUECHANGE']._serialized_end=983
+  _globals['_WORKFLOW']._serialized_end=628
+  _globals['_ROLLOUT']._serialized_start=631
+  _globals['_ROLLOUT']._serialized_end=822
+  _globals['_REVISION']._serialized_start=825
+  _globals['_REVISION']._serialized_end=1063
+  _globals['_LOOPCHANGE']._serialized_start=1066
+  _globals['_LOOPCHANGE']._serialized_end=1203
+  _globals['_QUEUECHANGE']._serialized_start=1205
+  _globals['_QUEUECHANGE']._serialized_end=1292
 # @@protoc_insertion_point(module_scope)

@@ -40,6 +40,35 @@ SEVERITY_WARNING: Severity.ValueType  # 20
 SEVERITY_ERROR: Severity.ValueType  # 30
 Global___Severity: _TypeAlias = Severity  # noqa: Y015
 
+class _RolloutState:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _RolloutStateEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_RolloutState.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    ROLLOUT_STATE_UNSPECIFIED: _RolloutState.ValueType  # 0
+    ROLLOUT_STATE_PROGRESSING: _RolloutState.ValueType  # 10
+    ROLLOUT_STATE_HEALTHY: _RolloutState.ValueType  # 20
+    ROLLOUT_STATE_UNHEALTHY: _RolloutState.ValueType  # 30
+    """Not healthy within its deadline, and nothing to go back to."""
+    ROLLOUT_STATE_RETURNED: _RolloutState.ValueType  # 40
+    """Not healthy within its deadline: the last healthy revision was applied again."""
+    ROLLOUT_STATE_SUPERSEDED: _RolloutState.ValueType  # 50
+    """Another revision was applied before it was healthy."""
+
+class RolloutState(_RolloutState, metaclass=_RolloutStateEnumTypeWrapper): ...
+
+ROLLOUT_STATE_UNSPECIFIED: RolloutState.ValueType  # 0
+ROLLOUT_STATE_PROGRESSING: RolloutState.ValueType  # 10
+ROLLOUT_STATE_HEALTHY: RolloutState.ValueType  # 20
+ROLLOUT_STATE_UNHEALTHY: RolloutState.ValueType  # 30
+"""Not healthy within its deadline, and nothing to go back to."""
+ROLLOUT_STATE_RETURNED: RolloutState.ValueType  # 40
+"""Not healthy within its deadline: the last healthy revision was applied again."""
+ROLLOUT_STATE_SUPERSEDED: RolloutState.ValueType  # 50
+"""Another revision was applied before it was healthy."""
+Global___RolloutState: _TypeAlias = RolloutState  # noqa: Y015
+
 class _ChangeKind:
     ValueType = _typing.NewType("ValueType", _builtins.int)
     V: _TypeAlias = ValueType  # noqa: Y015
@@ -118,6 +147,7 @@ class Workflow(_message.Message):
     LOOPS_FIELD_NUMBER: _builtins.int
     CREATE_TIME_FIELD_NUMBER: _builtins.int
     UPDATE_TIME_FIELD_NUMBER: _builtins.int
+    ROLLOUT_FIELD_NUMBER: _builtins.int
     namespace: _builtins.str
     name: _builtins.str
     etag: _builtins.str
@@ -137,6 +167,8 @@ class Workflow(_message.Message):
     def create_time(self) -> _timestamp_pb2.Timestamp: ...
     @_builtins.property
     def update_time(self) -> _timestamp_pb2.Timestamp: ...
+    @_builtins.property
+    def rollout(self) -> Global___Rollout: ...
     def __init__(
         self,
         *,
@@ -152,14 +184,58 @@ class Workflow(_message.Message):
         loops: _abc.Iterable[_loop_pb2.Loop] | None = ...,
         create_time: _timestamp_pb2.Timestamp | None = ...,
         update_time: _timestamp_pb2.Timestamp | None = ...,
+        rollout: Global___Rollout | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "reason", b"reason", "update_time", b"update_time"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "reason", b"reason", "rollout", b"rollout", "update_time", b"update_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "desired_state", b"desired_state", "digest", b"digest", "document", b"document", "etag", b"etag", "loops", b"loops", "name", b"name", "namespace", b"namespace", "reason", b"reason", "revision", b"revision", "state", b"state", "update_time", b"update_time"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "desired_state", b"desired_state", "digest", b"digest", "document", b"document", "etag", b"etag", "loops", b"loops", "name", b"name", "namespace", b"namespace", "reason", b"reason", "revision", b"revision", "rollout", b"rollout", "state", b"state", "update_time", b"update_time"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Workflow: _TypeAlias = Workflow  # noqa: Y015
+
+@_typing.final
+class Rollout(_message.Message):
+    """How the newest revision comes along."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    REVISION_FIELD_NUMBER: _builtins.int
+    STATE_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    HEALTHY_REVISION_FIELD_NUMBER: _builtins.int
+    RETURNED_FROM_FIELD_NUMBER: _builtins.int
+    LOOPS_FIELD_NUMBER: _builtins.int
+    HEALTHY_LOOPS_FIELD_NUMBER: _builtins.int
+    revision: _builtins.int
+    state: Global___RolloutState.ValueType
+    healthy_revision: _builtins.int
+    """The last revision that was healthy, 0 if none was."""
+    returned_from: _builtins.int
+    """The revision that did not become healthy, when this one is the return from it."""
+    loops: _builtins.int
+    """Loops that the revision touches, and how many of them are healthy."""
+    healthy_loops: _builtins.int
+    @_builtins.property
+    def reason(self) -> _loop_pb2.Reason: ...
+    def __init__(
+        self,
+        *,
+        revision: _builtins.int = ...,
+        state: Global___RolloutState.ValueType = ...,
+        reason: _loop_pb2.Reason | None = ...,
+        healthy_revision: _builtins.int = ...,
+        returned_from: _builtins.int = ...,
+        loops: _builtins.int = ...,
+        healthy_loops: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["reason", b"reason"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["healthy_loops", b"healthy_loops", "healthy_revision", b"healthy_revision", "loops", b"loops", "reason", b"reason", "returned_from", b"returned_from", "revision", b"revision", "state", b"state"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Rollout: _TypeAlias = Rollout  # noqa: Y015
 
 @_typing.final
 class Revision(_message.Message):
@@ -174,14 +250,20 @@ class Revision(_message.Message):
     DOCUMENT_FIELD_NUMBER: _builtins.int
     ACTOR_FIELD_NUMBER: _builtins.int
     CREATE_TIME_FIELD_NUMBER: _builtins.int
+    STATE_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
     namespace: _builtins.str
     workflow: _builtins.str
     number: _builtins.int
     digest: _builtins.str
     document: _builtins.bytes
     actor: _builtins.str
+    state: Global___RolloutState.ValueType
+    """What became of its rollout."""
     @_builtins.property
     def create_time(self) -> _timestamp_pb2.Timestamp: ...
+    @_builtins.property
+    def reason(self) -> _loop_pb2.Reason: ...
     def __init__(
         self,
         *,
@@ -192,10 +274,12 @@ class Revision(_message.Message):
         document: _builtins.bytes = ...,
         actor: _builtins.str = ...,
         create_time: _timestamp_pb2.Timestamp | None = ...,
+        state: Global___RolloutState.ValueType = ...,
+        reason: _loop_pb2.Reason | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "reason", b"reason"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["actor", b"actor", "create_time", b"create_time", "digest", b"digest", "document", b"document", "namespace", b"namespace", "number", b"number", "workflow", b"workflow"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["actor", b"actor", "create_time", b"create_time", "digest", b"digest", "document", b"document", "namespace", b"namespace", "number", b"number", "reason", b"reason", "state", b"state", "workflow", b"workflow"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

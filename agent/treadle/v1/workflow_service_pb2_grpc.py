@@ -70,6 +70,16 @@ class WorkflowServiceStub(object):
                 request_serializer=treadle_dot_v1_dot_workflow__service__pb2.ListRevisionsRequest.SerializeToString,
                 response_deserializer=treadle_dot_v1_dot_workflow__service__pb2.ListRevisionsResponse.FromString,
                 _registered_method=True)
+        self.GetRollout = channel.unary_unary(
+                '/treadle.v1.WorkflowService/GetRollout',
+                request_serializer=treadle_dot_v1_dot_workflow__service__pb2.GetRolloutRequest.SerializeToString,
+                response_deserializer=treadle_dot_v1_dot_workflow__service__pb2.GetRolloutResponse.FromString,
+                _registered_method=True)
+        self.UndoRollout = channel.unary_unary(
+                '/treadle.v1.WorkflowService/UndoRollout',
+                request_serializer=treadle_dot_v1_dot_workflow__service__pb2.UndoRolloutRequest.SerializeToString,
+                response_deserializer=treadle_dot_v1_dot_workflow__service__pb2.UndoRolloutResponse.FromString,
+                _registered_method=True)
 
 
 class WorkflowServiceServicer(object):
@@ -120,6 +130,19 @@ class WorkflowServiceServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def GetRollout(self, request, context):
+        """Missing associated documentation comment in .proto file."""
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def UndoRollout(self, request, context):
+        """Applies an older revision again, as a new one.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_WorkflowServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -157,6 +180,16 @@ def add_WorkflowServiceServicer_to_server(servicer, server):
                     servicer.ListRevisions,
                     request_deserializer=treadle_dot_v1_dot_workflow__service__pb2.ListRevisionsRequest.FromString,
                     response_serializer=treadle_dot_v1_dot_workflow__service__pb2.ListRevisionsResponse.SerializeToString,
+            ),
+            'GetRollout': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetRollout,
+                    request_deserializer=treadle_dot_v1_dot_workflow__service__pb2.GetRolloutRequest.FromString,
+                    response_serializer=treadle_dot_v1_dot_workflow__service__pb2.GetRolloutResponse.SerializeToString,
+            ),
+            'UndoRollout': grpc.unary_unary_rpc_method_handler(
+                    servicer.UndoRollout,
+                    request_deserializer=treadle_dot_v1_dot_workflow__service__pb2.UndoRolloutRequest.FromString,
+                    response_serializer=treadle_dot_v1_dot_workflow__service__pb2.UndoRolloutResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -349,6 +382,60 @@ class WorkflowService(object):
             '/treadle.v1.WorkflowService/ListRevisions',
             treadle_dot_v1_dot_workflow__service__pb2.ListRevisionsRequest.SerializeToString,
             treadle_dot_v1_dot_workflow__service__pb2.ListRevisionsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetRollout(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/treadle.v1.WorkflowService/GetRollout',
+            treadle_dot_v1_dot_workflow__service__pb2.GetRolloutRequest.SerializeToString,
+            treadle_dot_v1_dot_workflow__service__pb2.GetRolloutResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def UndoRollout(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/treadle.v1.WorkflowService/UndoRollout',
+            treadle_dot_v1_dot_workflow__service__pb2.UndoRolloutRequest.SerializeToString,
+            treadle_dot_v1_dot_workflow__service__pb2.UndoRolloutResponse.FromString,
             options,
             channel_credentials,
             insecure,

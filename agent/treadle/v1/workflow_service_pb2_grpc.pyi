@@ -42,6 +42,9 @@ class WorkflowServiceStub:
     """Drains first."""
     GetRevision: _grpc.UnaryUnaryMultiCallable[_workflow_service_pb2.GetRevisionRequest, _workflow_service_pb2.GetRevisionResponse]
     ListRevisions: _grpc.UnaryUnaryMultiCallable[_workflow_service_pb2.ListRevisionsRequest, _workflow_service_pb2.ListRevisionsResponse]
+    GetRollout: _grpc.UnaryUnaryMultiCallable[_workflow_service_pb2.GetRolloutRequest, _workflow_service_pb2.GetRolloutResponse]
+    UndoRollout: _grpc.UnaryUnaryMultiCallable[_workflow_service_pb2.UndoRolloutRequest, _workflow_service_pb2.UndoRolloutResponse]
+    """Applies an older revision again, as a new one."""
 
 @_typing.type_check_only
 class WorkflowServiceAsyncStub(WorkflowServiceStub):
@@ -57,6 +60,9 @@ class WorkflowServiceAsyncStub(WorkflowServiceStub):
     """Drains first."""
     GetRevision: _aio.UnaryUnaryMultiCallable[_workflow_service_pb2.GetRevisionRequest, _workflow_service_pb2.GetRevisionResponse]  # type: ignore[assignment]
     ListRevisions: _aio.UnaryUnaryMultiCallable[_workflow_service_pb2.ListRevisionsRequest, _workflow_service_pb2.ListRevisionsResponse]  # type: ignore[assignment]
+    GetRollout: _aio.UnaryUnaryMultiCallable[_workflow_service_pb2.GetRolloutRequest, _workflow_service_pb2.GetRolloutResponse]  # type: ignore[assignment]
+    UndoRollout: _aio.UnaryUnaryMultiCallable[_workflow_service_pb2.UndoRolloutRequest, _workflow_service_pb2.UndoRolloutResponse]  # type: ignore[assignment]
+    """Applies an older revision again, as a new one."""
 
 class WorkflowServiceServicer(metaclass=_abc_1.ABCMeta):
     """Workflows: apply documents and look at what became of them."""
@@ -111,5 +117,20 @@ class WorkflowServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _workflow_service_pb2.ListRevisionsRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_workflow_service_pb2.ListRevisionsResponse, _abc.Awaitable[_workflow_service_pb2.ListRevisionsResponse]]: ...
+
+    @_abc_1.abstractmethod
+    def GetRollout(
+        self,
+        request: _workflow_service_pb2.GetRolloutRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_workflow_service_pb2.GetRolloutResponse, _abc.Awaitable[_workflow_service_pb2.GetRolloutResponse]]: ...
+
+    @_abc_1.abstractmethod
+    def UndoRollout(
+        self,
+        request: _workflow_service_pb2.UndoRolloutRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_workflow_service_pb2.UndoRolloutResponse, _abc.Awaitable[_workflow_service_pb2.UndoRolloutResponse]]:
+        """Applies an older revision again, as a new one."""
 
 def add_WorkflowServiceServicer_to_server(servicer: WorkflowServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...
