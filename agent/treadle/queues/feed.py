@@ -102,7 +102,7 @@ class Feed:
         self._hot[reader] = time.monotonic()
         if self._blocked and self._asked.get(reader.queue) is not reader:
             # The blocked XREAD can't be told of another queue, but it can be woken.
-            self._send_quietly("XADD", self._bell, "NOMKSTREAM", "*", "w", "")
+            self._call(_ignore, "treadle_bell", self._host, "")
 
     def _make_room_among_the_hot(self, reader: Reader) -> None:
         if len(self._hot) >= HOT_QUEUES and reader not in self._hot:
@@ -121,8 +121,10 @@ class Feed:
 
     async def _greet(self, wire: Wire) -> None:
         # Whatever rang before this entry is found by registering all readers again.
-        self._bell_id = await request(wire, "XADD", self._bell, "*", "w", "")
-        await request(wire, "EXPIRE", self._bell, BELL_TTL_S)
+        # A function, because a server without memory refuses XADD, and consumers have to drain it.
+        keys = self._keys
+        answer = await request(wire, "FCALL", "treadle_bell", 1, keys.meta, keys.prefix, self._host, BELL_TTL_S)
+        self._bell_id = answer[1]
 
     async def run(self) -> None:
         """Listen until cancelled."""

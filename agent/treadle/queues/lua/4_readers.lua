@@ -168,6 +168,20 @@ local function slots(_, argv)
 end
 
 redis.register_function{function_name = 'treadle_slots', callback = slots, flags = {'no-writes'}}
+-- ARGV: prefix host seconds. Makes a host's doorbell that lasts for so long and answers where to listen from;
+-- without seconds only wakes who listens.
+local function bell(_, argv)
+  local key = argv[1] .. 'h:' .. argv[2]
+  if argv[3] == '' then
+    redis.call('XADD', key, 'NOMKSTREAM', '*', 'w', '')
+    return {'OK'}
+  end
+  local id = redis.call('XADD', key, '*', 'w', '')
+  redis.call('EXPIRE', key, argv[3])
+  return {'OK', id}
+end
+
+redis.register_function{function_name = 'treadle_bell', callback = bell, flags = {'allow-oom'}}
 redis.register_function{function_name = 'treadle_register', callback = register, flags = {'allow-oom'}}
 redis.register_function{function_name = 'treadle_claim', callback = claim, flags = {'allow-oom'}}
 redis.register_function{function_name = 'treadle_scale', callback = scale, flags = {'allow-oom'}}
