@@ -3,11 +3,36 @@
 from __future__ import annotations
 
 import os
+from collections import Counter
+from collections.abc import Iterable
+from pathlib import Path
 
 import pytest
 
+from tests.chaos.queues.performing import table
+
 SEED = int(os.environ.get("SEED") or 20_260_101)
 MINUTES = float(os.environ.get("MINUTES") or 0)
+HERE = Path(__file__).parent
+
+
+def pytest_collection_modifyitems(items: Iterable[pytest.Item]) -> None:
+    for item in items:
+        if HERE in item.path.parents:
+            item.add_marker(pytest.mark.timeout(180 + MINUTES * 60))
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    rows: dict[str, Counter[str]] = {}
+    for reports in terminalreporter.stats.values():
+        for report in reports:
+            for name, value in getattr(report, "user_properties", ()):
+                if name == "play":
+                    rows[value[0]] = Counter(value[1])
+    if rows and MINUTES:
+        terminalreporter.section(f"plays, SEED={SEED} MINUTES={MINUTES:g}")
+        for line in table(dict(sorted(rows.items()))):
+            terminalreporter.write_line(line)
 
 
 @pytest.fixture(scope="session")

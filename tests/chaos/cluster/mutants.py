@@ -19,14 +19,15 @@ from treadle.v1 import dispatcher_service_pb2 as pb
 from treadle_agent.session.machine import Deliver, Machine
 from treadle_agent.supervisor.loops import Loops
 from treadle_controller.cluster.fleet import Fleet
-from treadle_controller.cluster.sessions import Sessions
+from treadle_controller.cluster.sessions import Sessions, _Record
 from treadle_controller.leader import Leader
 from treadle_controller.leader.image import Image
 from treadle_controller.leader.roster import Roster
 
 
-def _no_grace(self: Sessions, now: float) -> float:
-    return now + self._settings.hold_s
+def _expect_at_once(self: Sessions, agent: str) -> None:
+    started = self._judges_from - self._settings.grace_s - self.lease_s
+    self._records[agent] = _Record(deadline=started + self._settings.hold_s)
 
 
 def _any_close(self: Sessions, agent: str, _session: str, now: float) -> bool:
@@ -160,7 +161,7 @@ class Mutant:
 
 
 MUTANTS: Final = {
-    "no adoption grace": Mutant(((Sessions, "_end_of_hold", _no_grace),), _CONTROLLER),
+    "no adoption grace": Mutant(((Sessions, "expect", _expect_at_once),), _CONTROLLER),
     "a late end of a stream closes the session that replaced it": Mutant(((Sessions, "close", _any_close),), _LINKS),
     "the lease of a live session never ends": Mutant(((Sessions, "tick", _tick_without_lease),), (Kind.AGENT_GONE,)),
     "our own pause is taken for silence": Mutant(

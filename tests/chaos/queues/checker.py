@@ -19,7 +19,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from itertools import pairwise
 
-from tests.chaos.queues.history import Commit, Dump, Expected, History, Line, Output
+from tests.chaos.queues.history import Claim, Commit, Dump, Expected, History, Line, Output
 
 TAG = 12  # letters at the beginning of a nonce that name an incarnation
 
@@ -64,13 +64,14 @@ def _few(sentences: Iterable[str], limit: int = 5) -> list[str]:
 
 
 def _fences(history: History) -> Iterator[str]:
-    for act in (*history.commits, *history.claims):
+    acts: list[Commit | Claim] = [*history.commits, *history.claims]
+    for act in acts:
         if (act.epoch, act.inc) != (act.stored_epoch, act.stored_inc):
-            who, holder = f"{act.epoch}.{act.inc}", f"{act.stored_epoch}.{act.stored_inc}"
-            yield f"fence: {type(act).__name__.lower()} of {act.loop} as {who} accepted while {holder} held it"
+            who, owner = f"{act.epoch}.{act.inc}", f"{act.stored_epoch}.{act.stored_inc}"
+            yield f"fence: {type(act).__name__.lower()} of {act.loop} as {who} accepted while {owner} held it"
     last: dict[str, tuple[int, int]] = {}
     for commit in history.commits:
-        holder = (commit.epoch, commit.inc)
+        holder = commit.epoch, commit.inc
         if holder < last.get(commit.loop, holder):
             yield f"fence: {commit.loop} fell from {last[commit.loop]} to {holder}"
         last[commit.loop] = holder
@@ -88,9 +89,9 @@ def _pushed_once(history: History, dump: Dump) -> Iterator[str]:
     tails: Counter[str] = Counter()
     for commit in history.commits:
         for out in commit.outputs:
-            if out.first != tails[out.queue] + 1 or out.counted != out.count:
-                yield f"once: {out.queue} was at {tails[out.queue]}, then {out.count} from {out.first} on were pushed"
-            tails[out.queue] = out.first + out.count - 1
+            if out.first != tails[out.queue] + 1 or out.counted != out.messages:
+                yield f"once: {out.queue} was at {tails[out.queue]}, then {out.messages} from {out.first} on were pushed"
+            tails[out.queue] = out.first + out.messages - 1
     for name, queue in dump.queues.items():
         if queue.tail - 1 != tails[name]:
             yield f"once: {name} counts {queue.tail - 1} messages, the commits {tails[name]}"
@@ -196,8 +197,8 @@ class Lineage:
             through = self._commit("out", line.second)
             if through is None or through.nonce[:TAG] != line.through:
                 yield f"lineage: {line.n} was read as {line.through} handed it on, which is not what was committed"
-            elif self._origin(through, line.second) != line.number:
-                yield f"lineage: {line.second} in `out` came from {self._origin(through, line.second)}, not {line.number}"
+            elif (origin := self._origin(through, line.second)) != line.number:
+                yield f"lineage: {line.second} in `out` came from {origin}, not {line.number}"
 
     def purged(self, history: History) -> set[int]:
         """Return the messages that purges dropped in either queue."""
@@ -218,7 +219,7 @@ class Lineage:
         if at < 0:
             return None
         commit = pushes[at][1]
-        return commit if number < _output(commit, queue).first + _output(commit, queue).count else None
+        return commit if number < _output(commit, queue).first + _output(commit, queue).messages else None
 
     def _origin(self, commit: Commit, number: int) -> int | None:
         offset = number - _output(commit, "out").first

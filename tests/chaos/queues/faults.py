@@ -123,11 +123,13 @@ def scale_to(slots: int) -> Fault:
         if any(play.actors[key].completed for key in old):
             return
         gone = [key for key in old if key not in new]
+        play.bites["scaled away with claims"] += _stop_with_claims(play, gone)
         play.enter(new)
         epochs = {key: play.stage.next_epoch() for key in (*new, *gone)}
         play.stage.scale(epochs, "in", new)
         for key in old:
             play.leave_behind(play.actors[key])
+            play.actors[key].process.resume()
         for key in gone:
             play.retired.add(key)
             del play.actors[key]
@@ -138,6 +140,22 @@ def scale_to(slots: int) -> Fault:
         play.bites[f"scaled to {slots}"] += 1
 
     return scale
+
+
+def _stop_with_claims(play: Play, slots: list[LoopKey]) -> bool:
+    """Stop a slot between its claim and its commit, if it can be caught there."""
+    claims = play.stage.keys.claims("in")
+
+    def caught() -> bool:
+        for key in slots:
+            if play.stage.command("HGET", claims, str(key)):
+                play.actors[key].process.pause()
+                if play.stage.command("HGET", claims, str(key)):
+                    return True
+                play.actors[key].process.resume()
+        return False
+
+    return bool(slots) and wait_for(play, caught, 0.5)
 
 
 # Lost answers
@@ -200,6 +218,12 @@ def starve(play: Play) -> None:
     if not wait_for(play, lambda: play.stage.errors("OOM") > before + 2):
         play.wrong.append("vacuous: nobody ran out of memory")
     if not play.script.ledger:
+        sink = play.actors[LoopKey(WORKFLOW, "sink")]
+        sink.process.kill()
+        inc = play.stage.tenure(sink.key)[1]
+        play.spawn(sink.key, sink.epoch)
+        if not wait_for(play, lambda: play.stage.tenure(sink.key)[1] > inc):
+            play.wrong.append("stalled: a consumer could not be opened while memory was short")
         if not wait_for(play, lambda: play.stage.field("out", "next") == play.stage.field("out", "tail")):
             play.wrong.append("stalled: the sink did not drain its queue while memory was short")
         play.bites["drained without memory"] += 1
@@ -258,27 +282,57 @@ def _logs(play: Play) -> list[Path]:
 
 
 def kill_waiting_producer(play: Play) -> None:
-    """Kill the source while it waits for room: its consumers are stopped until it does."""
+    """Kill a loop while it waits for room."""
+    _kill_waiting(play, "source", "transform")
+
+
+def kill_waiting_transform(play: Play) -> None:
+    """Kill the transform while it waits for room."""
+    _kill_waiting(play, "transform", "sink")
+
+
+def _kill_waiting(play: Play, role: str, reader: str) -> None:
+    """Stop who reads from a loop until the loop waits for room, and kill it then."""
+    producer = play.actors[LoopKey(WORKFLOW, role)]
+    consumers = [actor.process for actor in play.actors.values() if actor.role == reader]
 
     def waits() -> bool:
-        return bool(play.stage.command("HGET", play.stage.keys.record("in"), "room"))
+        return bool(play.stage.command("HGET", play.stage.keys.record(WRITES[role]), "room"))
 
-    consumers = [actor.process for actor in play.actors.values() if actor.role == "transform"]
-    source = play.actors[LoopKey(WORKFLOW, "source")]
-    if source.completed:
-        return
     for process in consumers:
         process.pause()
     try:
-        if wait_for(play, waits, 2.0) and not source.completed:
-            source.process.kill()
-            source.epoch = play.stage.next_epoch()
-            play.stage.assign({source.key: source.epoch})
-            play.spawn(source.key, source.epoch)
-            play.bites["producers killed while they waited"] += 1
+        if wait_for(play, waits, 2.0) and not producer.completed:
+            _must_not_poll(play)
+            producer.process.kill()
+            epoch = play.stage.next_epoch()
+            play.stage.assign({producer.key: epoch})
+            play.spawn(producer.key, epoch)
+            play.bites[f"producers killed while they waited: {role}"] += 1
     finally:
         for process in consumers:
             process.resume()
+
+
+def _must_not_poll(play: Play) -> None:
+    """A loop that waits for room sleeps: nothing is refused meanwhile."""
+    before = play.stage.answers().get("commit FULL", 0)
+    wait_for(play, lambda: False, 0.2)
+    refused = play.stage.answers().get("commit FULL", 0) - before
+    if refused > 1:
+        play.wrong.append(f"polling: {refused} commits were refused in 0.2 s while there was no room")
+
+
+def rest(play: Play) -> None:
+    """Stop the source until every reader has gone to sleep and asked for a ring."""
+    source = play.actors[LoopKey(WORKFLOW, "source")]
+    source.process.pause()
+
+    def asleep() -> bool:
+        return all(play.stage.command("HGET", play.stage.keys.record(queue), "bells") for queue in ("in", "out"))
+
+    play.bites["rests"] += wait_for(play, asleep)
+    source.process.resume()
 
 
 # Entries put in by hand

@@ -15,7 +15,7 @@ class Output(NamedTuple):
 
     queue: str
     first: int
-    count: int
+    messages: int
     last_iteration: int  # messages of the commit's last iteration, which alone may overshoot a limit
     depth: int  # of the queue, afterwards
     limit: int  # -1: none

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
+from tests.chaos.queues import faults
 from tests.chaos.queues.patches import Patch
 from tests.chaos.queues.programme import FULL, LOST_ANSWERS, PURGES, REPLICAS, TAKEOVERS, Piece
 
-CALM = Piece("calm", replace(TAKEOVERS.script, sums=False), lambda rng, size: [])
+CALM = Piece("calm", replace(TAKEOVERS.script, sums=False), lambda rng, size: [(0.3, faults.rest)])
+CROWDED = replace(FULL, schedule=lambda rng, size: [(0.1 * at, faults.kill_waiting_transform) for at in range(1, 5)])
+SHRINKING = Piece("shrinking", replace(REPLICAS.script, slots=3), lambda rng, size: [(0.4, faults.scale_to(1))])
 
 
 @dataclass(frozen=True, slots=True)
 class Mutant:
-    """A named change, the piece that has to see it, and the kinds of violations of which one must be among those seen."""
+    """A named change, the piece that has to see it, and kinds of violations one of which it has to see."""
 
     name: str
     patches: tuple[Patch, ...]
@@ -83,7 +86,7 @@ MUTANTS = (
                 "\n  for",
             ),
         ),
-        FULL,
+        CROWDED,
         ("once", "ledger", "stalled"),
     ),
     Mutant(
@@ -144,26 +147,42 @@ MUTANTS = (
     ),
     Mutant(
         "doorbell lost",
-        (Patch("lua/1_library.lua", "    ring(prefix, q.bells, 'q', q.name)\n    q.bells = ''\n", "    q.bells = ''\n"),),
+        (
+            Patch(
+                "lua/1_library.lua", "    ring(prefix, q.bells, 'q', q.name)\n    q.bells = ''\n", "    q.bells = ''\n"
+            ),
+        ),
         CALM,
         ("stalled",),
     ),
     Mutant(
         "doorbell for room lost",
-        (Patch("lua/1_library.lua", "    ring(prefix, q.room, 'r', q.name)\n", ""),),
+        (
+            Patch(
+                "lua/1_library.lua",
+                "q.lim_b / 2) then\n    ring(prefix, q.room, 'r', q.name)\n",
+                "q.lim_b / 2) then\n",
+            ),
+        ),
         FULL,
         ("stalled",),
     ),
     Mutant(
         "limits not looked at",
-        (Patch("lua/1_library.lua", "  local room_n, room_b = room_of(q)\n  return (room_n", "  do return false end\n  return (room_n"),),
+        (
+            Patch(
+                "lua/1_library.lua",
+                "  local room_n, room_b = room_of(q)\n  return (room_n",
+                "  do return false end\n  return (room_n",
+            ),
+        ),
         FULL,
         ("limit",),
     ),
     Mutant(
         "claims lost in scaling",
         (Patch("lua/4_readers.lua", "      hand_over(q, slots)\n", ""),),
-        REPLICAS,
+        SHRINKING,
         ("once", "ledger", "stalled"),
         1.0,
     ),

@@ -82,8 +82,8 @@ class Play:
         self._url = proxy.url if proxy else server.url
         self._moved = (0.0, (0, 0))
         lua = [patch for patch in script.patches if patch.file.endswith(".lua")]
-        self._nursery = Nursery(folder, [patch for patch in script.patches if patch not in lua])
         self.stage = Stage(server.url, namespace, lua)
+        self._nursery = Nursery(folder, [patch for patch in script.patches if patch not in lua])
 
     # The whole
 

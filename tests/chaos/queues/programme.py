@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 
 from tests.chaos.queues import faults
 from tests.chaos.queues.play import Fault, Result, Script
@@ -22,7 +22,6 @@ class Piece:
     must_bite: tuple[str, ...] = ()
     proxied: bool = False
     aof: str = "off"
-    tags: tuple[str, ...] = field(default=())
 
 
 def _times(count: int, fault: Fault, rng: random.Random, low: float = 0.02, high: float = 0.9) -> Schedule:
@@ -30,7 +29,7 @@ def _times(count: int, fault: Fault, rng: random.Random, low: float = 0.02, high
 
 
 def _takeovers(rng: random.Random, size: float) -> Schedule:
-    return _times(int(8 * size), faults.takeover, rng)
+    return [*_times(int(8 * size), faults.takeover, rng), (0.5, faults.rest)]
 
 
 def _cut_answers(rng: random.Random, size: float) -> Schedule:
@@ -44,7 +43,9 @@ def _replicas(rng: random.Random, size: float) -> Schedule:
 
 
 def _full(rng: random.Random, size: float) -> Schedule:
-    return _times(int(3 * size), faults.kill_waiting_producer, rng) + _times(int(3 * size), faults.takeover, rng)
+    waiting = _times(int(2 * size), faults.kill_waiting_producer, rng)
+    waiting += _times(int(2 * size), faults.kill_waiting_transform, rng)
+    return waiting + _times(int(3 * size), faults.takeover, rng)
 
 
 def _purges(rng: random.Random, size: float) -> Schedule:
@@ -69,7 +70,7 @@ def _by_hand(rng: random.Random, size: float) -> Schedule:
     return _times(int(8 * size), faults.meddle, rng) + _times(2, faults.forge, rng, 0.1, 0.4)
 
 
-_FENCED = ("commit FENCED", "ghosts: commit FENCED", "ghosts: commit CONFLICT", "zombies ended: fenced")
+_FENCED = ("rests", "commit FENCED", "ghosts: commit FENCED", "ghosts: commit CONFLICT", "zombies ended: fenced")
 
 TAKEOVERS = Piece("takeovers", Script(1, 8000), _takeovers, _FENCED)
 LOST_ANSWERS = Piece("lost answers", Script(2, 6000), _cut_answers, ("commit DUPLICATE", "answers cut"), proxied=True)
@@ -77,14 +78,16 @@ REPLICAS = Piece(
     "replicas 1-3-1",
     Script(3, 8000, limit=3000, sums=True),
     _replicas,
-    ("claim OK", "commit FENCED", "claim FENCED", "scaled to 3", "scaled to 1"),
+    ("claim OK", "commit FENCED", "claim FENCED", "scaled to 3", "scaled to 1", "scaled away with claims"),
     proxied=True,
 )
-FULL = Piece("full queues", Script(4, 4000, limit=40), _full, ("commit FULL", "producers killed while they waited"))
+FULL = Piece(
+    "full queues", Script(4, 4000, limit=40), _full, ("commit FULL", "producers killed while they waited: source")
+)
 PURGES = Piece("purges", Script(5, 8000, limit=2000), _purges, ("purge OK", "commit SHIFTED"))
 SERVER_DIES = Piece(
     "server killed",
-    Script(6, 8000),
+    Script(6, 4000),
     _server_dies,
     ("server restarts", "calls without functions"),
     aof="always",

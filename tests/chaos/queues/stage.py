@@ -25,9 +25,9 @@ class Stage:
     """A namespace on a server, administered from a plain thread. Every method raises QueueError without a server."""
 
     def __init__(self, url: str, namespace: str, patches: Sequence[Patch] = ()) -> None:
+        self._library = witnessed_library(patches)
         self._runner = asyncio.Runner()
         self._admin = QueueAdmin(url, namespace)
-        self._library = witnessed_library(patches)
         self.namespace = namespace
         self.keys = self._admin.keys
         self.epoch = 0  # the last one given out, kept outside of Redis
@@ -139,7 +139,7 @@ class Stage:
         for fields in self._entries(self.keys.queue("ledger")):
             for item in decode_batch(fields[b"d"], int(fields[b"n"])):
                 try:
-                    row = item[0]
+                    row: Any = item[0]
                     lines.append(Line(*(row[name] for name in ("n", "v", "by", "m", "tb", "m2"))))
                 except (KeyError, TypeError):
                     strange += 1

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import traceback
 from pathlib import Path
 
@@ -23,18 +22,23 @@ def live(order: Order) -> None:
         report = Report("lost", lost.reason, str(lost.details))
     except QueueError as error:
         report = Report("unreachable", "", str(error))
-    except Exception:  # whatever it is, the play wants to know
+    except Exception:  # noqa: BLE001 - whatever it is, the play wants to know
         report = Report("crashed", "", traceback.format_exc())
+    leave(order, report)
+
+
+def leave(order: Order, report: Report) -> None:
+    """Leave a report, whole or not at all."""
     path = Path(order.report)
     draft = path.with_suffix(".draft")
     draft.write_bytes(msgspec.json.encode(report))
-    os.replace(draft, path)
+    draft.replace(path)
 
 
 def _run(order: Order) -> Report:
     host = RedisHost.in_thread(order.url, order.namespace, str(order.key), expected_id=order.redis_id)
     tenure = host.open(spec_of(order))
-    plan = plan_of(order, tenure.pipeline._nonce_root)  # type: ignore[attr-defined]
+    plan = plan_of(order, tenure.pipeline._nonce_root)
     outcome = LoopManager(plan, build_nodes(plan, CATALOG), tenure).run()
     error = outcome.error
     code, detail = (error.code, f"{error.message} {error.traceback}") if error else ("", "")

@@ -12,7 +12,9 @@ from tests.chaos.queues.history import Claim, Commit, Dump, Expected, History, L
 TAGS = {"source": "a" * 12, "transform": "b" * 12, "sink": "c" * 12}
 
 
-def commit(loop: str, seq: int, reads: str = "", first: int = 0, last: int = 0, pushes: str = "", at: int = 0) -> Commit:
+def commit(
+    loop: str, seq: int, reads: str = "", first: int = 0, last: int = 0, pushes: str = "", at: int = 0
+) -> Commit:
     """Return a good commit of `first..last`, pushed on from `at` on."""
     count = last - first + 1
     taken = ((reads, ((first, last),)),) if reads else ()
@@ -189,7 +191,7 @@ def test_what_was_purged_is_not_missed() -> None:
 
 
 def test_ranges_of_several_claims_keep_their_places_in_the_lineage() -> None:
-    history, dump, expected = good()
+    history, dump, _ = good()
     history.commits[1] = commit("transform", 1, "in", 1, 4, "out")._replace(reads=(("in", ((1, 2), (5, 6))),))
     history.commits[1], history.commits[2] = history.commits[2], history.commits[1]
     history.commits[3] = commit("transform", 2, "in", 3, 4, "out", at=5)

@@ -1,0 +1,18 @@
+"""The simulation is shown to see: each fault that is planted in the real code breaks an invariant."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.chaos.cluster.faults import make_schedule
+from tests.chaos.cluster.mutants import MUTANTS, planted
+from tests.chaos.cluster.simulation import run
+
+_MOST_SEEDS = 150
+
+
+@pytest.mark.parametrize("name", MUTANTS)
+def test_a_planted_fault_is_seen(name: str) -> None:
+    schedules = (make_schedule(seed, only=MUTANTS[name].shows_in) for seed in range(_MOST_SEEDS))
+    with planted(name):
+        assert any(run(schedule).breaches for schedule in schedules)
