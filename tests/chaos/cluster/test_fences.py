@@ -63,7 +63,7 @@ async def _step(fences: Fences, real: _Real, chance: Random) -> tuple[Any, Any]:
     key = LoopKey("flow", f"l{chance.randrange(2)}", 0)
     hold = fences.holds.setdefault(key, Hold())
     nonce = f"n{chance.randrange(3)}"
-    epoch = max(0, hold.epoch + chance.choice((-1, 0, 0, 1)))
+    epoch = max(1, hold.epoch + chance.choice((-1, 0, 0, 1)))
     if chance.random() < 0.3:
         term = fences.term + chance.choice((-1, 0, 0, 0, 1))
         simulated = fences.assign([(key, epoch)], term, nonce)
