@@ -214,9 +214,10 @@ class QueueAdmin:
         if not items:
             return None
         packed = envelope.entries(items, size)
+        parts = [part for count, data in packed for part in (count, data.whole())]
         # The client sends a call again whose answer it missed: without a producer's memory that would push twice.
         once = producer or f"~{secrets.token_hex(8)}"
-        answer = await self.call("push", queue, once, sequence or 1, len(items), size, len(packed) // 2, *packed)
+        answer = await self.call("push", queue, once, sequence or 1, len(items), size, len(packed), *parts)
         match answer[0]:
             case b"OK":
                 return int(answer[1])

@@ -29,26 +29,57 @@ class Entry(NamedTuple):
         return self.first + self.size
 
 
-def array(items: Sequence[bytes]) -> bytes:
-    """Join encoded items to one MessagePack array."""
-    n = len(items)
-    head = bytes((0x90 | n,)) if n < 16 else b"\xdc" + n.to_bytes(2, "big")
-    return head + b"".join(items)
+class Joined(NamedTuple):
+    """An argument in parts: they are joined once, when the whole command is."""
+
+    size: int
+    parts: list[bytes]
+
+    def whole(self) -> bytes:
+        """Return it in one piece."""
+        return b"".join(self.parts)
 
 
-def entries(items: Sequence[bytes], size: int) -> list[bytes]:
-    """Pack items of `size` bytes in all into entries: count, data, count, data, ..."""
+def _head(count: int) -> bytes:
+    return bytes((0x90 | count,)) if count < 16 else b"\xdc" + count.to_bytes(2, "big")
+
+
+def array(items: Sequence[bytes], size: int) -> Joined:
+    """Make encoded items of `size` bytes in all one MessagePack array."""
+    head = _head(len(items))
+    return Joined(len(head) + size, [head, *items])
+
+
+def entries(items: Sequence[bytes], size: int) -> list[tuple[bytes, Joined]]:
+    """Pack items of `size` bytes in all into entries: count and data of each."""
     if len(items) <= MAX_ENTRY_MESSAGES and size <= MAX_ENTRY_BYTES:
-        return [_NUMBERS[len(items)], array(items)]
-    packed: list[bytes] = []
+        return [(_NUMBERS[len(items)], array(items, size))]
+    packed: list[tuple[bytes, Joined]] = []
     ends = list(accumulate(map(len, items)))
     start, before = 0, 0
     while start < len(items):
         end = bisect_right(ends, before + MAX_ENTRY_BYTES, start, min(len(items), start + MAX_ENTRY_MESSAGES))
         end = max(end, start + 1)
-        packed += (_NUMBERS[end - start], array(items[start:end]))
+        packed.append((_NUMBERS[end - start], array(items[start:end], ends[end - 1] - before)))
         start, before = end, ends[end - 1]
     return packed
+
+
+def pack(args: Sequence[str | bytes | int | Joined]) -> bytes:
+    """Return a command as it goes over the wire.
+
+    For commits: hiredis copies a large argument several times, which costs more than all else that they need.
+    """
+    out = [b"*%d\r\n" % len(args)]
+    for arg in args:
+        if isinstance(arg, Joined):
+            out.append(b"$%d\r\n" % arg.size)
+            out += arg.parts
+            out.append(b"\r\n")
+            continue
+        raw = arg if isinstance(arg, bytes) else str(arg).encode()
+        out += (b"$%d\r\n" % len(raw), raw, b"\r\n")
+    return b"".join(out)
 
 
 def parse(raw: list[Any]) -> Entry | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from itertools import chain
 from typing import Any, NamedTuple
 
 import msgspec
@@ -101,7 +102,7 @@ def arguments(
     for queue, items in pushes.items():
         size = sum(map(len, items))
         packed = envelope.entries(items, size)
-        args += (queue, len(items), size, *last_push(iterations, queue), len(packed) // 2, *packed)
+        args += (queue, len(items), size, *last_push(iterations, queue), len(packed), *chain.from_iterable(packed))
     args.append(len(contents.dead))
     for letter in contents.dead:
         kin = str(letter.reason.get("iteration", ""))

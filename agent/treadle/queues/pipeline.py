@@ -21,8 +21,8 @@ from typing import Any
 
 from treadle.errors import TenureLost
 from treadle.queues.answers import Remedy, remedy
+from treadle.queues.envelope import pack
 from treadle.queues.group import Contents, Iteration, Ranges, Writer, arguments, fit
-from treadle.queues.wire import pack
 
 MAX_ITERATIONS = 2000
 MAX_BYTES = 1024 * 1024
@@ -164,7 +164,7 @@ class Pipeline:
         seq, nonce = self._seq + 1, f"{self._nonce_root}{self._built}".encode()
         fence = (self._epoch, self.inc, seq, nonce)
         args = arguments(self._writer, fence, group, contents, self._weigh)
-        return Commit(seq, nonce, group, contents, pack(*args))
+        return Commit(seq, nonce, group, contents, pack(args))
 
     def _take(self) -> tuple[list[Iteration], Contents]:
         waiting = self.waiting

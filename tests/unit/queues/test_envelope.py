@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from treadle.queues import envelope
+from treadle.queues import envelope, wire
 from treadle.queues.codec import decode_batch, encode_item
 from treadle.queues.envelope import Entry
 from treadle.queues.tenure import BadItem
@@ -19,7 +19,9 @@ def test_items_come_back_in_order_from_entries_within_the_limits(sizes: list[int
     packed = envelope.entries(items, sum(map(len, items)))
 
     got: list[int] = []
-    for count, data in zip(packed[::2], packed[1::2], strict=True):
+    for count, joined in packed:
+        data = joined.whole()
+        assert len(data) == joined.size
         assert 0 < int(count) <= envelope.MAX_ENTRY_MESSAGES
         assert len(data) <= envelope.MAX_ENTRY_BYTES + 3
         for one in decode_batch(data, int(count)):
@@ -32,8 +34,8 @@ def test_items_come_back_in_order_from_entries_within_the_limits(sizes: list[int
 def test_one_item_above_the_size_of_an_entry_has_one_to_itself() -> None:
     items = [b"\xc0", b"\xc6" + (400_000).to_bytes(4, "big") + bytes(400_000), b"\xc0"]
     packed = envelope.entries(items, sum(map(len, items)))
-    assert packed[::2] == [b"1", b"1", b"1"]
-    assert [msgspec.msgpack.decode(data) for data in packed[1::2]][0::2] == [[None], [None]]
+    assert [count for count, _ in packed] == [b"1", b"1", b"1"]
+    assert [msgspec.msgpack.decode(data.whole()) for _, data in packed][0::2] == [[None], [None]]
 
 
 def test_an_entry_of_ours_is_read() -> None:
@@ -56,3 +58,10 @@ def test_an_entry_of_ours_is_read() -> None:
 )
 def test_a_foreign_entry_is_not_taken_for_ours(raw: list[object]) -> None:
     assert envelope.parse(raw) is None
+
+
+@given(st.lists(st.one_of(st.text(st.characters(codec="utf-8")), st.binary(), st.integers()), min_size=1))
+def test_a_command_is_packed_as_hiredis_does_it(args: list[str | bytes | int]) -> None:
+    assert envelope.pack(args) == wire.pack(*args)
+    joined = envelope.array([b"\xc0", b"\xc3"], 2)
+    assert envelope.pack([*args, joined]) == wire.pack(*args, b"\x92\xc0\xc3")

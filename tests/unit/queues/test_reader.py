@@ -15,7 +15,8 @@ from treadle.queues.redis_tenure import RedisTenure
 
 def entry(first: int, count: int) -> Entry:
     """Return an entry whose messages hold their numbers."""
-    return Entry(first, count, array([encode_item({"n": n}) for n in range(first, first + count)]))
+    items = [encode_item({"n": n}) for n in range(first, first + count)]
+    return Entry(first, count, array(items, sum(map(len, items))).whole())
 
 
 def reader(first: int = 1, nmax: int = 0, *, counted: bool = False) -> Reader:
