@@ -90,7 +90,7 @@ def _pushed_once(history: History, dump: Dump) -> Iterator[str]:
     for commit in history.commits:
         for out in commit.outputs:
             if out.first != tails[out.queue] + 1 or out.counted != out.messages:
-                yield f"once: {out.queue} was at {tails[out.queue]}, then {out.messages} from {out.first} on were pushed"
+                yield f"once: {out.messages} pushed to {out.queue} from {out.first} on, after {tails[out.queue]}"
             tails[out.queue] = out.first + out.messages - 1
     for name, queue in dump.queues.items():
         if queue.tail - 1 != tails[name]:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from tests.chaos.queues import faults
+from tests.chaos.queues import contents, takeovers
 from tests.chaos.queues.patches import Patch
 from tests.chaos.queues.programme import FULL, LOST_ANSWERS, PURGES, REPLICAS, TAKEOVERS, Piece
 
-CALM = Piece("calm", replace(TAKEOVERS.script, sums=False), lambda rng, size: [(0.3, faults.rest)])
-CROWDED = replace(FULL, schedule=lambda rng, size: [(0.1 * at, faults.kill_waiting_transform) for at in range(1, 5)])
-SHRINKING = Piece("shrinking", replace(REPLICAS.script, slots=3), lambda rng, size: [(0.4, faults.scale_to(1))])
+CALM = Piece("calm", replace(TAKEOVERS.script, sums=False), lambda rng, size: [(0.3, contents.rest)])
+CROWDED = replace(FULL, schedule=lambda rng, size: [(0.1 * at, contents.kill_waiting_transform) for at in range(1, 5)])
+SHRINKING = Piece("shrinking", replace(REPLICAS.script, slots=3), lambda rng, size: [(0.4, takeovers.scale_to(1))])
 
 
 @dataclass(frozen=True, slots=True)

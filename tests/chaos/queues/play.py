@@ -11,7 +11,7 @@ from pathlib import Path
 
 from tests.chaos.queues.cast import Actor, Process, Zombie
 from tests.chaos.queues.checker import takeovers, violations
-from tests.chaos.queues.flow import READS, ROLES, WORKFLOW, WRITES, Order, Report
+from tests.chaos.queues.flow import ROLES, WORKFLOW, WRITES, Order, Report
 from tests.chaos.queues.history import Expected, History
 from tests.chaos.queues.nodes import value_of
 from tests.chaos.queues.nursery import Nursery
@@ -25,6 +25,7 @@ from treadle.workflow.plan import QueueLimits
 
 LOOK_S = 0.003
 LAST_WORDS_S = 2.0
+PATIENCE_S = 5.0
 ZOMBIE_PATIENCE_S = 0.5
 QUEUES = ("in", "out", "ledger")
 
@@ -189,6 +190,15 @@ class Play:
             self.bites["moments without a server"] += 1
         time.sleep(LOOK_S)
 
+    def wait_for(self, true: Callable[[], bool], patience_s: float = PATIENCE_S) -> bool:
+        """Look until something is true; False when it never was."""
+        deadline = time.monotonic() + patience_s
+        while not true():
+            if time.monotonic() > deadline:
+                return False
+            self.look()
+        return True
+
     def _ended(self, actor: Actor, report: Report) -> None:
         if report.outcome == "completed":
             actor.completed = True
@@ -297,8 +307,3 @@ class Play:
         found = self.wrong + violations(history, dump, expected, value_of)
         moved = sum(queue.tail - 1 for queue in dump.queues.values())
         return Result(found, self.bites, moved, takeovers(history), seconds, history)
-
-
-def reads_of(key: LoopKey) -> str | None:
-    """Return the queue that a loop reads."""
-    return READS[key.loop]

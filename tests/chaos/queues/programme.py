@@ -6,7 +6,7 @@ import random
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
-from tests.chaos.queues import faults
+from tests.chaos.queues import contents, servers, takeovers
 from tests.chaos.queues.play import Fault, Result, Script
 
 Schedule = list[tuple[float, Fault]]
@@ -29,45 +29,45 @@ def _times(count: int, fault: Fault, rng: random.Random, low: float = 0.02, high
 
 
 def _takeovers(rng: random.Random, size: float) -> Schedule:
-    return [*_times(int(8 * size), faults.takeover, rng), (0.5, faults.rest)]
+    return [*_times(int(14 * size), takeovers.takeover, rng), (0.5, contents.rest)]
 
 
 def _cut_answers(rng: random.Random, size: float) -> Schedule:
-    return _times(int(4 * size), faults.takeover, rng) + _times(int(14 * size), faults.cut, rng)
+    return _times(int(6 * size), takeovers.takeover, rng) + _times(int(14 * size), servers.cut, rng)
 
 
 def _replicas(rng: random.Random, size: float) -> Schedule:
     scaling = [(0.15, 3), (0.35, 1), (0.5, 2), (0.6, 3), (0.75, 1)]
-    moves: Schedule = [(at, faults.scale_to(slots)) for at, slots in scaling]
-    return moves + _times(int(5 * size), faults.takeover, rng) + _times(int(4 * size), faults.cut, rng)
+    moves: Schedule = [(at, takeovers.scale_to(slots)) for at, slots in scaling]
+    return moves + _times(int(5 * size), takeovers.takeover, rng) + _times(int(4 * size), servers.cut, rng)
 
 
 def _full(rng: random.Random, size: float) -> Schedule:
-    waiting = _times(int(2 * size), faults.kill_waiting_producer, rng)
-    waiting += _times(int(2 * size), faults.kill_waiting_transform, rng)
-    return waiting + _times(int(3 * size), faults.takeover, rng)
+    waiting = _times(int(2 * size), contents.kill_waiting_producer, rng)
+    waiting += _times(int(2 * size), contents.kill_waiting_transform, rng)
+    return waiting + _times(int(3 * size), takeovers.takeover, rng)
 
 
 def _purges(rng: random.Random, size: float) -> Schedule:
-    return _times(int(8 * size), faults.purge, rng) + _times(int(3 * size), faults.takeover, rng)
+    return _times(int(8 * size), contents.purge, rng) + _times(int(3 * size), takeovers.takeover, rng)
 
 
 def _server_dies(rng: random.Random, size: float) -> Schedule:
-    deaths = _times(int(2 * size), faults.restart, rng, 0.1, 0.6)
-    return deaths + _times(int(2 * size), faults.flush_functions, rng, 0.1, 0.8) + _times(2, faults.takeover, rng)
+    deaths = _times(int(2 * size), servers.restart, rng, 0.1, 0.6)
+    return deaths + _times(int(2 * size), servers.flush_functions, rng, 0.1, 0.8) + _times(2, takeovers.takeover, rng)
 
 
 def _rolls_back(rng: random.Random, size: float) -> Schedule:
-    schedule: Schedule = [(0.2, faults.remember), (0.3, faults.restore)]
-    return schedule + _times(int(2 * size), faults.cut_aof, rng, 0.4, 0.7) + _times(2, faults.takeover, rng)
+    schedule: Schedule = [(0.2, servers.remember), (0.3, servers.restore)]
+    return schedule + _times(int(2 * size), servers.cut_aof, rng, 0.4, 0.7) + _times(2, takeovers.takeover, rng)
 
 
 def _no_memory(rng: random.Random, size: float) -> Schedule:
-    return _times(int(2 * size), faults.starve, rng, 0.1, 0.7) + _times(2, faults.takeover, rng)
+    return _times(int(2 * size), servers.starve, rng, 0.1, 0.7) + _times(2, takeovers.takeover, rng)
 
 
 def _by_hand(rng: random.Random, size: float) -> Schedule:
-    return _times(int(8 * size), faults.meddle, rng) + _times(2, faults.forge, rng, 0.1, 0.4)
+    return _times(int(8 * size), contents.meddle, rng) + _times(2, contents.forge, rng, 0.1, 0.4)
 
 
 _FENCED = ("rests", "commit FENCED", "ghosts: commit FENCED", "ghosts: commit CONFLICT", "zombies ended: fenced")

@@ -1,0 +1,112 @@
+"""Faults: the server dies, loses its last writes, its functions or its memory, or does not get to answer."""
+
+from __future__ import annotations
+
+import shutil
+import time
+from pathlib import Path
+
+from tests.chaos.queues.flow import WORKFLOW
+from tests.chaos.queues.play import PATIENCE_S, Play
+from treadle.queues.tenure import LoopKey
+
+
+def cut(play: Play) -> None:
+    """Lose the answers of some calls that the server does."""
+    assert play.proxy is not None
+    patterns = (b"treadle_commit", b"treadle_commit", b"treadle_acknowledge", b"treadle_claim", b"treadle_", b"XREAD")
+    play.bites["answers cut"] = play.proxy.cuts
+    play.proxy.cut(play.random.choice(patterns), times=play.random.randint(1, 3), every=play.random.randint(1, 4))
+
+
+def restart(play: Play) -> None:
+    """Kill the server and start it again: every loop has to commit again within two seconds, without help."""
+    play.server.kill()
+    for _ in range(play.random.randint(1, 20)):
+        play.look()
+    play.server.start()
+    began = time.monotonic()
+    before = {key: play.stage.tenure(key)[2] for key, actor in play.actors.items() if not actor.completed}
+
+    def all_go_on() -> bool:
+        return all(play.actors[key].completed or play.stage.tenure(key)[2] > seq for key, seq in before.items())
+
+    if not play.wait_for(all_go_on):
+        play.wrong.append("slow: loops did not go on after the server was back")
+    took_ms = int((time.monotonic() - began) * 1000)
+    play.bites["server restarts"] += 1
+    play.bites["slowest recovery, ms"] = max(play.bites["slowest recovery, ms"], took_ms)
+    if took_ms > 2000:
+        play.wrong.append(f"slow: loops went on only {took_ms} ms after the server was back")
+
+
+def flush_functions(play: Play) -> None:
+    """Take the functions away; loops wait, and go on when they are back."""
+    before = play.stage.errors("ERR")
+    play.stage.command("FUNCTION", "FLUSH")
+    deadline = time.monotonic() + PATIENCE_S
+    while play.stage.errors("ERR") <= before and time.monotonic() < deadline:
+        time.sleep(0.01)
+    play.bites["calls without functions"] += play.stage.errors("ERR") - before
+    play.stage.load_functions()
+
+
+def starve(play: Play) -> None:
+    """Leave the server no memory: producers wait, the sink drains what is there, and all goes on afterwards."""
+    before = play.stage.errors("OOM")
+    play.stage.command("CONFIG", "SET", "maxmemory", "1mb")
+    if not play.wait_for(lambda: play.stage.errors("OOM") > before + 2):
+        play.wrong.append("vacuous: nobody ran out of memory")
+    if not play.script.ledger:
+        sink = play.actors[LoopKey(WORKFLOW, "sink")]
+        sink.process.kill()
+        inc = play.stage.tenure(sink.key)[1]
+        play.spawn(sink.key, sink.epoch)
+        if not play.wait_for(lambda: play.stage.tenure(sink.key)[1] > inc):
+            play.wrong.append("stalled: a consumer could not be opened while memory was short")
+        if not play.wait_for(lambda: play.stage.field("out", "next") == play.stage.field("out", "tail")):
+            play.wrong.append("stalled: the sink did not drain its queue while memory was short")
+        play.bites["drained without memory"] += 1
+    play.bites["calls without memory"] += play.stage.errors("OOM") - before
+    play.stage.command("CONFIG", "SET", "maxmemory", "0")
+
+
+def cut_aof(play: Play) -> None:
+    """Kill the server and cut its log at a random byte: it has lost its last writes."""
+    play.server.kill()
+    log = max(_logs(play), key=lambda path: path.stat().st_mtime_ns)
+    size = log.stat().st_size
+    keep = size - play.random.randint(1, max(1, size // 5))
+    with log.open("r+b") as file:
+        file.truncate(keep)
+    play.bites["bytes cut from the log"] += size - keep
+    _come_back(play)
+
+
+def remember(play: Play) -> None:
+    """Copy the server's files as they are now."""
+    kept = play.server.folder / "kept"
+    shutil.rmtree(kept, ignore_errors=True)
+    play.server.pause()
+    shutil.copytree(play.server.folder / "appendonlydir", kept)
+    play.server.resume()
+
+
+def restore(play: Play) -> None:
+    """Kill the server and start it with the files of earlier."""
+    play.server.kill()
+    shutil.rmtree(play.server.folder / "appendonlydir")
+    shutil.copytree(play.server.folder / "kept", play.server.folder / "appendonlydir")
+    play.bites["older snapshots"] += 1
+    _come_back(play)
+
+
+def _come_back(play: Play) -> None:
+    before = play.bites["rolled back"]
+    play.server.start()
+    if not play.wait_for(lambda: play.bites["rolled back"] > before):
+        play.wrong.append("silent: the server lost writes and nobody noticed")
+
+
+def _logs(play: Play) -> list[Path]:
+    return list((play.server.folder / "appendonlydir").glob("*.aof"))
