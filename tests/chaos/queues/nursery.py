@@ -45,7 +45,7 @@ class Nursery:
         process.stdin.write(msgspec.json.encode(order) + b"\n")
         process.stdin.flush()
         answer = process.stdout.readline()
-        assert answer, f"the nursery died; see {self._log.name}"
+        assert answer, f"the nursery died: {Path(self._log.name).read_text(errors='replace')[-2000:]}"
         return int(answer)
 
     def close(self) -> None:
