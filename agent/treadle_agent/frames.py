@@ -49,6 +49,16 @@ class QueueUse(msgspec.Struct, frozen=True, array_like=True):
     never_ends: bool = False
 
 
+class Suspect(msgspec.Struct, frozen=True, array_like=True):
+    """A message that a loop was on when its process ended."""
+
+    queue: str
+    number: int
+
+    def __str__(self) -> str:
+        return f"message {self.number} of {self.queue}"
+
+
 # Supervisor -> child. `run` numbers one start of one loop; it is never used again.
 
 
@@ -72,6 +82,9 @@ class Assign(msgspec.Struct, frozen=True, array_like=True, tag="assign"):
     queues: list[QueueUse]
     sources: dict[str, str]  # node type -> the module, as the catalog names it, that it comes from
     paused: bool = False
+    alone: bool = False  # in a process of its own until the child says Cleared, whatever its pool
+    suspect: Suspect | None = None  # what it was on when it ended uncleanly
+    careful: bool = False  # nobody here knows how it ended
 
 
 class Drain(msgspec.Struct, frozen=True, array_like=True, tag="drain"):
@@ -148,6 +161,24 @@ class Ended(msgspec.Struct, frozen=True, array_like=True, tag="ended"):
     why: Why | None = None
 
 
+class Cleared(msgspec.Struct, frozen=True, array_like=True, tag="cleared"):
+    """A loop is past what was suspected; `dead` are the messages that became dead letters on the way."""
+
+    run: int
+    dead: list[Suspect] = []
+
+
+class Trouble(msgspec.Struct, frozen=True, array_like=True, tag="trouble"):
+    """What the host's watchdog sees of a loop (run 0: of the host); `why` None: that is over.
+
+    Codes: attempt-timeout and iteration-timeout (a node that can't be cancelled is past its deadline), host-stalled
+    (it holds the event loop), hanging (only to be told).
+    """
+
+    run: int
+    why: Why | None = None
+
+
 class Line(msgspec.Struct, frozen=True, array_like=True):
     """A line that a node logged or printed; `run` 0 is the host itself."""
 
@@ -173,7 +204,7 @@ class Found(msgspec.Struct, frozen=True, array_like=True, tag="found"):
 
 
 ToChild = Attach | Assign | Drain | Stop | Pause | Resume
-FromChild = Ready | Began | Figures | Ended | Lines | Found
+FromChild = Ready | Began | Figures | Ended | Cleared | Trouble | Lines | Found
 
 T = TypeVar("T")
 

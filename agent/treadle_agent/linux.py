@@ -10,6 +10,8 @@ from typing import Final
 _PR_SET_PDEATHSIG: Final = 1
 _PR_SET_CHILD_SUBREAPER: Final = 36
 
+_TGKILL: Final = {"x86_64": 234, "aarch64": 131}  # the C library may be too old to have a name for it
+
 _libc = ctypes.CDLL(None, use_errno=True)
 
 
@@ -26,6 +28,13 @@ def die_with(parent: int) -> None:
 def become_subreaper() -> None:
     """Make orphaned descendants children of this process, so that it can find and end them."""
     _prctl(_PR_SET_CHILD_SUBREAPER, 1)
+
+
+def signal_thread(process: int, thread: int, number: int) -> None:
+    """Send a signal to one thread of a process. Raises ProcessLookupError when it is gone."""
+    if _libc.syscall(_TGKILL[os.uname().machine], process, thread, number) != 0:
+        code = ctypes.get_errno()
+        raise OSError(code, os.strerror(code))
 
 
 def _prctl(option: int, value: int) -> None:

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import signal
 from typing import Final, Literal
 
 import msgspec
 
 Role = Literal["catalog", "thread", "asyncio", "process"]
 
+SHOW_STACK: Final = signal.SIGRTMIN + 7  # has a thread of a child write its stack to its `faults`; needs no GIL
 MARKER: Final = "TREADLE_CHILD"  # in the environment of a child; survives exec in what user code starts
 
 
 class Setup(msgspec.Struct, frozen=True, array_like=True):
-    """One child process. The file descriptors travel beside it: channel, page, output."""
+    """One child process. The file descriptors travel beside it: channel, page, faults, output."""
 
     request: int
     role: Role

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import faulthandler
 import logging
 import os
 import sys
@@ -11,17 +12,20 @@ from pathlib import Path
 from treadle_agent.page import Page
 from treadle_agent.pools import asyncio_host, catalog_child, loop_process, thread_host
 from treadle_agent.pools.channel import Channel
-from treadle_agent.setup import MARKER, Setup
+from treadle_agent.setup import MARKER, SHOW_STACK, Setup
 
 
-def run(setup: Setup, channel_fd: int, page_fd: int, output_fd: int) -> int:
+def run(setup: Setup, channel_fd: int, page_fd: int, faults_fd: int, output_fd: int) -> int:
     """Become the child that was asked for; return its exit code."""
     os.setsid()  # also a new process group: a signal to it reaches what user code starts
     os.environ[MARKER] = setup.marker
     Path("/proc/self/comm").write_text(f"treadle:{setup.role}")  # what `ps` and `top` show
     _redirect(output_fd)
-    for fd in (channel_fd, page_fd):
+    for fd in (channel_fd, page_fd, faults_fd):
         os.set_inheritable(fd, False)
+    # What kills this process, or keeps Python from running in it, leaves the stack of the thread that did it.
+    faulthandler.enable(faults_fd, all_threads=False)
+    faulthandler.register(SHOW_STACK, faults_fd, all_threads=False)
     logging.getLogger().setLevel(setup.log_level.upper())
     channel = Channel(channel_fd)
     page = Page(page_fd)

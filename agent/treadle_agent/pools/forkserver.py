@@ -36,7 +36,7 @@ _PRELOAD: Final = (
     "treadle_agent.pools.entry",
 )
 _MAX_PACKET: Final = 64 * 1024
-_FDS: Final = 3
+_FDS: Final = 4
 _encode = msgspec.msgpack.Encoder().encode
 _decode = msgspec.msgpack.Decoder(Setup).decode
 

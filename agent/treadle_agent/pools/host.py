@@ -5,14 +5,31 @@ from __future__ import annotations
 import logging
 import os
 import threading
+import time
 from abc import ABC, abstractmethod
 from typing import Final
 
-from treadle_agent.frames import Address, Assign, Attach, Began, Drain, Ended, Pause, Ready, Resume, Stop, ToChild
+from treadle_agent.frames import (
+    Address,
+    Assign,
+    Attach,
+    Began,
+    Cleared,
+    Drain,
+    Ended,
+    Pause,
+    Ready,
+    Resume,
+    Stop,
+    ToChild,
+)
 from treadle_agent.page import Page
+from treadle_agent.pools import stacks
 from treadle_agent.pools.channel import Channel
 from treadle_agent.pools.lines import LineCollector
 from treadle_agent.pools.loop_run import LoopRun
+from treadle_agent.pools.stacks import Sight
+from treadle_agent.pools.watchdog import Watchdog
 from treadle_agent.setup import Setup
 
 LINES_S: Final = 0.2  # between two collections of log lines
@@ -32,6 +49,7 @@ class PoolHost(ABC):
         self._lines = LineCollector(lambda address: self._numbers.get(address, 0))
         self._turn = 0
         self._stirred = threading.Event()
+        self._watchdog = Watchdog(channel.send, self.sight)
         logging.getLogger().addHandler(self._lines)
 
     @property
@@ -41,6 +59,7 @@ class PoolHost(ABC):
 
     def open_for_work(self) -> None:
         """Begin to listen, and say so."""
+        self.page.pulse(time.monotonic_ns())
         self.channel.listen(self._hear)
         threading.Thread(target=self._report, name="treadle reporter", daemon=True).start()
         self.channel.send(Ready(os.getpid()))
@@ -70,8 +89,15 @@ class PoolHost(ABC):
         if lines is not None:
             self.channel.send(lines)
 
-    def began(self, began: Began) -> None:
-        """Say that a loop begins, and what it has done soon after."""
+    def sight(self, run: LoopRun) -> Sight:
+        """Look at what a run is doing."""
+        return stacks.of_thread(run.thread)
+
+    def look_around(self, now_ns: int) -> None:  # noqa: B027 - most have nothing else
+        """Look after what else this host has."""
+
+    def began(self, began: Began | Cleared) -> None:
+        """Say that a loop begins, or is past what was suspected, and what it has done soon after."""
         self.channel.send(began)
         self._stirred.set()
 
@@ -103,12 +129,23 @@ class PoolHost(ABC):
         rounds = 0
         while True:
             self._stirred.wait(LINES_S)
+            self._watch()
             self.send_lines()
             rounds += 1
             if self._stirred.is_set() or rounds * LINES_S >= FIGURES_S:
                 self._stirred.clear()
                 rounds = 0
                 self._send_figures()
+
+    def _watch(self) -> None:
+        now_ns = time.monotonic_ns()
+        self.page.pulse(now_ns)
+        self.look_around(now_ns)
+        runs = list(self.runs.values())
+        self._watchdog.tour(runs)
+        for run in runs:
+            if run.past_the_beginning():
+                self.channel.send(Cleared(run.number))
 
     def _send_figures(self) -> None:
         runs = list(self.runs.values())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import threading
 import time
 from collections.abc import Callable
@@ -14,10 +15,12 @@ from treadle.loop.build import build_nodes
 from treadle.loop.manager import LoopManager
 from treadle.loop.outcome import LoopError, Outcome, loop_error
 from treadle.loop.stats import LoopSnapshot, NodeSnapshot
-from treadle.queues.tenure import Tenure, TenureSpec
+from treadle.loop.trace import INSIDE, NUMBER
+from treadle.queues.redis_tenure import RedisTenure
+from treadle.queues.tenure import Suspicion, TenureSpec
 from treadle.workflow.plan import Plan, QueueLimits
 from treadle_agent import page
-from treadle_agent.frames import Assign, Began, Ended, Figures, NodeFigures, QueueUse, Why
+from treadle_agent.frames import Assign, Began, Cleared, Ended, Figures, NodeFigures, QueueUse, Suspect, Why
 from treadle_agent.page import Page
 from treadle_agent.pools.classes import classes
 from treadle_agent.pools.lines import text_of
@@ -28,6 +31,9 @@ Verb = Literal["drain", "stop", "pause", "resume"]
 _LOST_FOR_GOOD: Final = frozenset({"fenced", "bad-type"})
 # After these it is tried again without blaming the loop: it did nothing.
 _OUT_OF_REACH: Final = frozenset({"wrong-redis", "unreachable", "stopped"})
+
+GRACE_S: Final = 0.05  # past a deadline, for a node that is just done
+CANCEL_S: Final = 2.0  # for an `async def` node to end once it is cancelled
 
 _plan = msgspec.json.Decoder(Plan).decode
 
@@ -47,9 +53,13 @@ class LoopRun:
         self._lock = threading.Lock()
         self._asked: list[Verb] = ["pause"] if assign.paused else []
         self._manager: LoopManager | None = None
-        self._tenure: Tenure | None = None
+        self._tenure: RedisTenure | None = None
         self._paused = assign.paused
-        self._mark(page.STARTING)
+        self._trace = shared.claim(assign.slot, assign.run)
+        self._cleared = False
+        self.timed = False  # whether anything in it has a deadline
+        self.thread = 0  # the thread that runs it, once there is one
+        self.task: asyncio.Task[None] | None = None  # or its task
 
     @property
     def leaving(self) -> bool:
@@ -67,8 +77,11 @@ class LoopRun:
 
     def prepare(self) -> None:
         """Read the plan and import its node classes: `spec` is known then. Raises what imports raise."""
-        self._plan = _plan(self.assign.plan)
+        self._plan = plan = _plan(self.assign.plan)
+        self.timed = plan.iteration_timeout_s is not None or any(s.attempt_timeout_s is not None for s in plan.steps)
+        self._trace[INSIDE] = 1
         self._classes = classes(self.assign.sources)
+        self._trace[INSIDE] = 0
         stateful = [s.node for s in self._plan.steps if s.uses in self._classes and self._classes[s.uses].stateful]
         uses = {queue.name: queue for queue in self.assign.queues}
         self.spec = TenureSpec(
@@ -80,29 +93,82 @@ class LoopRun:
             never_ends=tuple(name for name in self._plan.reads if name in uses and uses[name].never_ends),
             max_in_flight=self._plan.max_in_flight,
             max_in_flight_bytes=self._plan.max_in_flight_bytes,
+            suspicion=self._suspicion(),
         )
 
-    def manage(self, tenure: Tenure, say: Callable[[Began], None]) -> LoopManager:
+    def _suspicion(self) -> Suspicion:
+        suspect, first = self.assign.suspect, self._plan.steps[0]
+        return Suspicion(
+            careful=self.assign.careful,
+            suspect=None if suspect is None else (suspect.queue, suspect.number),
+            max_deliveries=first.max_deliveries,
+            node=first.node,
+            revision=str(self.assign.revision),
+        )
+
+    def manage(self, tenure: RedisTenure, say: Callable[[Began | Cleared], None]) -> LoopManager:
         """Make the nodes and their LoopManager, which says Began right before its first iteration.
 
         Raises what node constructors raise.
         """
+        self._trace[INSIDE] = 1
         nodes = build_nodes(self._plan, self._classes)
-        revision = str(self.assign.revision)
-        manager = LoopManager(self._plan, nodes, tenure, revision=revision, on_open=lambda: self._begin(tenure, say))
+        self._trace[INSIDE] = 0
+        manager = LoopManager(
+            self._plan,
+            nodes,
+            tenure,
+            revision=str(self.assign.revision),
+            on_open=lambda: self._begin(tenure, say),
+            trace=self._trace,
+        )
         with self._lock:
             self._tenure, self._manager = tenure, manager
             for verb in self._asked:
                 getattr(manager, verb)()
         return manager
 
-    def _begin(self, tenure: Tenure, say: Callable[[Began], None]) -> None:
-        self._mark(page.RUNNING)
+    def _begin(self, tenure: RedisTenure, say: Callable[[Began | Cleared], None]) -> None:
+        self._page.mark(self.assign.slot, page.RUNNING)
         say(Began(self.number, tenure.inc, time.time()))
+        guard = tenure.guard
+        if guard is not None:
+            guard.on_done = lambda: say(Cleared(self.number, [Suspect(*each) for each in guard.dead]))
+        elif self.assign.suspect is not None:
+            say(Cleared(self.number))  # it was committed after all
+
+    def placed(self, thread: int, ident: int) -> None:
+        """Say which thread runs it: as Linux knows it, and as Python does."""
+        self.thread = ident
+        self._page.place(self.assign.slot, thread, ident)
 
     def over(self) -> None:
         """Free its slot in the shared page."""
-        self._mark(page.IDLE)
+        self._page.mark(self.assign.slot, page.IDLE)
+
+    def progress(self) -> object | None:
+        """Return what changes with every step forward, None while it is not inside an iteration."""
+        manager = self._manager
+        if manager is None or not self._trace[INSIDE]:
+            return None
+        stats = manager.stats()
+        return self._trace[NUMBER], stats.iterations, sum(node.executions for node in stats.nodes)
+
+    def overdue(self, now: float) -> Why | None:
+        """Return which node has passed its deadline and can't be cancelled, or blocks although it could be."""
+        deadline = None if self._manager is None else self._manager.deadline()
+        if deadline is None or now < deadline.at + (CANCEL_S if deadline.cancels else GRACE_S):
+            return None
+        message = f"attempt {deadline.attempt} is past its deadline and can't be cancelled"
+        return Why("attempt-timeout", message, deadline.node)
+
+    def past_the_beginning(self) -> bool:
+        """Whether a loop that runs alone for no message's sake has got through an iteration: it may go back."""
+        if not self.assign.alone or self.assign.suspect is not None or self._cleared or self._manager is None:
+            return False
+        stats = self._manager.stats()
+        self._cleared = stats.iterations + stats.idle_ticks > 0
+        return self._cleared
 
     def figures(self) -> Figures | None:
         """Return what the loop has done, None before it began."""
@@ -122,9 +188,6 @@ class LoopRun:
             duration_log2_ns=_log2(stats.durations),
             nodes=[_node(node, uses[node.node]) for node in stats.nodes],
         )
-
-    def _mark(self, stage: int) -> None:
-        self._page.mark(self.assign.slot, 0 if stage == page.IDLE else self.number, stage)
 
 
 def ended(run: LoopRun, outcome: Outcome) -> Ended:

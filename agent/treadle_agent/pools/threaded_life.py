@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+
 from treadle_agent.frames import Ended
 from treadle_agent.pools.host import PoolHost
 from treadle_agent.pools.loop_run import LoopRun, ended, ended_by
@@ -10,6 +12,7 @@ from treadle_agent.pools.threaded_queues import ThreadedQueues
 
 def live(run: LoopRun, queues: ThreadedQueues, host: PoolHost) -> Ended:
     """Run a loop from its tenure to its end, and say how that was; raises nothing."""
+    run.placed(threading.get_native_id(), threading.get_ident())
     try:
         run.prepare()
         if run.leaving:

@@ -7,13 +7,15 @@ import contextlib
 import os
 import signal
 import socket
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
-from treadle_agent.frames import FromChild, ToChild
-from treadle_agent.page import Page
+from treadle_agent.frames import FromChild, ToChild, Why
+from treadle_agent.page import Page, Seen
 from treadle_agent.setup import Role, Setup
+from treadle_agent.supervisor.faults import Faults, Stack
 from treadle_agent.supervisor.output import Output
 from treadle_agent.supervisor.spawner import Spawner
 from treadle_agent.supervisor.wire import Wire
@@ -42,6 +44,11 @@ class Child:
         read_end, self._output_end = os.pipe()
         self.setup = setup
         self.page = Page.create(setup.marker, PAGE_SLOTS[setup.role])
+        self.faults = Faults()
+        self.doom: Why | None = None  # why we killed it
+        self.culprit = 0  # the run that made us
+        self.innocent = False  # it has to go, and none of its loops is to blame
+        self.since = time.monotonic()
         self.pid = 0
         self.ready = False
         self.ended = False
@@ -61,7 +68,8 @@ class Child:
     async def start(self, spawner: Spawner) -> None:
         """Have the process made. Raises SpawnFailed."""
         try:
-            self.pid = await spawner.spawn(self.setup, [self._theirs.fileno(), self.page.fd, self._output_end])
+            fds = [self._theirs.fileno(), self.page.fd, self.faults.fd, self._output_end]
+            self.pid = await spawner.spawn(self.setup, fds)
         finally:
             self._theirs.close()
             os.close(self._output_end)
@@ -70,6 +78,14 @@ class Child:
 
     def send(self, frame: ToChild) -> None:
         self._wire.send(frame)
+
+    def seen(self, slot: int) -> Seen:
+        """Return what a slot of its page says."""
+        return self.page.read(slot)
+
+    def last_stack(self) -> Stack | None:
+        """Return the stack that it wrote last, as it crashed or was asked."""
+        return self.faults.last()
 
     def kill(self) -> None:
         """Kill the process and its group; `on_exit` follows."""
@@ -90,6 +106,7 @@ class Child:
         self._output.close()
         self._listener.on_exit(self, code)
         self.page.close()
+        self.faults.close()
 
     def _closed(self) -> None:
         # Usually it is dead, and its end is told in a moment; if not, it closed what was not its to close.

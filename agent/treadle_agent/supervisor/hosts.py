@@ -125,6 +125,12 @@ class Hosts:
         """Collect orphans that ended; call it now and then."""
         sweeper.reap({self._spawner.pid, *self._spare})
 
+    def succeed(self, child: Child) -> None:
+        """Have a shared host succeeded by a new one, while it still runs."""
+        if self._shared.get(child.role) is child:
+            del self._shared[child.role]
+            self._launch_shared(child.role)
+
     # Beginnings.
 
     async def _bring_up(self, child: Child) -> None:

@@ -7,17 +7,19 @@ import itertools
 import logging
 import random
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
 from treadle.errors import ConfigError
 from treadle.v1 import dispatcher_service_pb2 as wire
 from treadle.v1 import loop_pb2
+from treadle.workflow.plan import Plan
 from treadle_agent.frames import (
     Address,
     Assign,
     Began,
+    Cleared,
     Drain,
     Ended,
     Figures,
@@ -26,13 +28,18 @@ from treadle_agent.frames import (
     Ready,
     Resume,
     Stop,
+    Suspect,
+    Trouble,
     Why,
 )
 from treadle_agent.supervisor import reconcile
 from treadle_agent.supervisor.assignments import address_of, read_assignment
-from treadle_agent.supervisor.child import PAGE_SLOTS, Child
-from treadle_agent.supervisor.hosts import Hosts, from_outside
+from treadle_agent.supervisor.blame import Alone
+from treadle_agent.supervisor.casualties import Casualties
+from treadle_agent.supervisor.child import Child
+from treadle_agent.supervisor.hosts import Hosts
 from treadle_agent.supervisor.record import Record, Run, Wanted
+from treadle_agent.supervisor.slots import Slots
 from treadle_agent.supervisor.status import mark, status_of
 
 _log = logging.getLogger(__name__)
@@ -49,12 +56,14 @@ class Reporter:
 
 
 @dataclass(slots=True)
-class _Placed:
+class Placed:
     """Where a run is."""
 
     record: Record
     child: Child
     slot: int
+    number: int
+    plan: Plan
 
 
 class Loops:
@@ -70,6 +79,7 @@ class Loops:
         self._clock = clock
         self._jitter = jitter
         self.hosts: Hosts
+        self.casualties = Casualties(self)
         self.sources: Mapping[str, str] = {}
         self.redis_id = ""
         self.hold: Why | None = None
@@ -77,9 +87,8 @@ class Loops:
         self.changed = asyncio.Event()  # something ended; for those who wait until nothing runs
         self._reporter = reporter
         self._records: dict[Address, Record] = {}
-        self._placed: dict[int, _Placed] = {}
-        self._free_slots: dict[str, list[int]] = {}
-        self._next_slot: dict[str, int] = {}
+        self._placed: dict[int, Placed] = {}
+        self._slots = Slots()
         self._said: dict[Address, tuple[Any, ...]] = {}
         self._numbers = itertools.count(1)
         self._timers: dict[Address, asyncio.TimerHandle] = {}
@@ -200,21 +209,23 @@ class Loops:
         requested = time.time()
         wanted = record.wanted
         pool = wanted.plan.pool if wanted is not None else ""
-        child = self.hosts.launch("process") if pool == "process" else self.hosts.shared(pool)  # type: ignore[arg-type]
+        own = pool == "process" or record.alone is not None
+        child = self.hosts.launch("process") if own else self.hosts.shared(pool)  # type: ignore[arg-type]
         if wanted is None or child is None:
             return  # the host's successor asks for its loops
         number = next(self._numbers)
-        slot = self._take_slot(child)
+        slot = self._slots.take(child)
         run = Run(number, wanted.epoch, wanted.generation, requested=requested, paused=paused)
+        run.alone = own and pool != "process"
         reconcile.begin(record, run)
         record.process_id = child.pid
-        self._placed[number] = _Placed(record, child, slot)
-        child.send(self._assignment(wanted, number, slot, paused=paused))
+        self._placed[number] = Placed(record, child, slot, number, wanted.plan)
+        child.send(self._assignment(record, wanted, run, slot))
 
-    def _assignment(self, wanted: Wanted, number: int, slot: int, *, paused: bool) -> Assign:
+    def _assignment(self, record: Record, wanted: Wanted, run: Run, slot: int) -> Assign:
         used = {step.uses for step in wanted.plan.steps if step.uses is not None}
         return Assign(
-            run=number,
+            run=run.number,
             slot=slot,
             address=wanted.address,
             redis_id=self.redis_id,
@@ -223,7 +234,10 @@ class Loops:
             plan=wanted.plan_json,
             queues=list(wanted.queues),
             sources={uses: self.sources[uses] for uses in used if uses in self.sources},
-            paused=paused,
+            paused=run.paused,
+            alone=run.alone,
+            suspect=record.alone.suspect if record.alone is not None else None,
+            careful=not record.known,
         )
 
     def drain(self, record: Record) -> None:
@@ -268,7 +282,7 @@ class Loops:
         match frame:
             case Ready(pid):
                 child.pid = child.pid or pid
-                for placed in self._of(child):
+                for placed in self.of(child):
                     placed.record.process_id = pid
             case Began(run, incarnation, began):
                 self._began(run, incarnation, began)
@@ -276,6 +290,10 @@ class Loops:
                 self._figures(run, frame)
             case Ended(run):
                 self._ended(run, frame)
+            case Cleared(run, dead):
+                self._cleared(run, dead)
+            case Trouble():
+                self.casualties.trouble(child, frame)
 
     def _began(self, run: int, incarnation: int, began: float) -> None:
         placed = self._placed.get(run)
@@ -300,13 +318,15 @@ class Loops:
         placed = self._placed.pop(run, None)
         if placed is None:
             return
-        self._give_slot(placed.child, placed.slot)
+        self._slots.give(placed.child, placed.slot)
         if placed.child.role == "process":
             # It goes by itself; a node that left a thread or an exit hook behind does not hold it.
             asyncio.get_running_loop().call_later(LINGER_S, placed.child.kill)
-        self._take_end(placed.record, ended)
+        self.take_end(placed.record, ended)
+        self.casualties.kill_if_empty(placed.child)
 
-    def _take_end(self, record: Record, ended: Ended) -> None:
+    def take_end(self, record: Record, ended: Ended) -> None:
+        """Take in how a run ended, and go on from there."""
         now = self._clock()
         if reconcile.end(record, ended, now=now, jitter=self._jitter()):
             why = ended.why or Why("failed", "the loop failed")
@@ -318,18 +338,48 @@ class Loops:
 
     def gone(self, child: Child, code: int) -> None:
         """Take in that a child is gone, and its runs with it. Its innocent loops are started again at once."""
-        mine = self._of(child)
-        for placed in mine:
-            self._placed.pop(placed.record.run.number if placed.record.run is not None else 0, None)
-        self._free_slots.pop(child.marker, None)
-        self._next_slot.pop(child.marker, None)
-        for placed in mine:
-            run = self._run(placed.record)
-            self._reporter.event(placed.record.address, "host-died", f"its {child.role} process ended with {code}")
-            self._take_end(placed.record, _end_of(run, child, code))
+        self.casualties.gone(child, code)
 
-    def _of(self, child: Child) -> list[_Placed]:
+    def _cleared(self, run: int, dead: list[Suspect]) -> None:
+        """Take in that a loop is past what was suspected: it may go back to its pool."""
+        placed = self._placed.get(run)
+        if placed is None:
+            return
+        record = placed.record
+        for each in dead:
+            self.tell(record.address, "dead-letter", f"{each} ended its process again and again: it is a dead letter")
+        if record.alone is not None:
+            record.alone = Alone(stays=True) if record.alone.stays else None
+        self.look(record)
+
+    # For those who judge.
+
+    def now(self) -> float:
+        return self._clock()
+
+    def tell(self, address: Address, code: str, message: str) -> None:
+        """Report an event."""
+        self._reporter.event(address, code, message)
+
+    def of(self, child: Child) -> list[Placed]:
+        """Return the runs of a child."""
         return [placed for placed in self._placed.values() if placed.child is child]
+
+    def placed_run(self, run: int) -> Placed | None:
+        """Return where a run is, None when it is over."""
+        return self._placed.get(run)
+
+    def forget_run(self, placed: Placed) -> None:
+        """Take a run for over: its child is not asked, and its slot stays taken."""
+        self._placed.pop(placed.number, None)
+
+    def forget_runs(self, child: Child) -> list[Placed]:
+        """Take all runs of a child for over, and return them."""
+        mine = self.of(child)
+        for placed in mine:
+            self.forget_run(placed)
+        self._slots.forget(child)
+        return mine
 
     # Reporting.
 
@@ -340,49 +390,3 @@ class Loops:
         before = self._said.get(record.address)
         self._said[record.address] = said
         self._reporter.status(status, said != before, False)
-
-    # Slots of the shared-memory page.
-
-    def _take_slot(self, child: Child) -> int:
-        free = self._free_slots.setdefault(child.marker, [])
-        if free:
-            return free.pop()
-        slot = self._next_slot.get(child.marker, 0)
-        self._next_slot[child.marker] = slot + 1
-        return slot % PAGE_SLOTS[child.role]
-
-    def _give_slot(self, child: Child, slot: int) -> None:
-        if child.marker in self._free_slots:
-            self._free_slots[child.marker].append(slot)
-
-
-def _end_of(run: Run, child: Child, code: int) -> Ended:
-    """Say how a run ended whose process is gone.
-
-    A loop process that ended by itself was ended by its loop. In a shared host any loop may have done it, and one
-    that somebody killed tells nothing: nobody is charged.
-    """
-    what = f"signal {-code}" if code < 0 else f"exit code {code}"
-    how = f"was killed: {child.broken}" if child.broken else f"ended with {what}"
-    why = Why("host-died", f"its {child.role} process ({child.pid}) {how}")
-    if child.role == "process" and (child.broken or not from_outside(code)):
-        return Ended(run.number, "failed", Why("process-died", why.message))
-    return Ended(run.number, "host-died", why)
-
-
-def order_of_draining(records: Iterable[Record]) -> list[Record]:
-    """Return those that may be drained now: no other running loop here still writes what they read.
-
-    Producers come first, then their readers, and so on; on a cycle all that is left go together.
-    """
-    left = [record for record in records if record.run is not None]
-    writes = {
-        queue: record.address for record in left if record.wanted is not None for queue in record.wanted.plan.writes
-    }
-    first = [record for record in left if not _is_fed(record, writes)]
-    return first or left
-
-
-def _is_fed(record: Record, writes: Mapping[str, Address]) -> bool:
-    reads = record.wanted.plan.reads if record.wanted is not None else ()
-    return any(writes.get(queue, record.address) != record.address for queue in reads)

@@ -10,8 +10,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from treadle_agent.frames import Ended, Why
+from treadle_agent.supervisor.blame import Alone
 from treadle_agent.supervisor.record import Desired, Record, Run, Settled, State, Wanted
-from treadle_agent.supervisor.restart import GiveUp, after_failure, after_outage
+from treadle_agent.supervisor.restart import GiveUp, after_failure, after_host_death, after_outage
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +56,7 @@ def decide(record: Record, *, now: float, hold: Why | None = None, silent_s: flo
         return _let_go(run)
     desired = Desired.STOPPED if lost_contact(wanted, silent_s) else wanted.desired
     if run is not None:
-        return _steer(wanted, run, desired)
+        return _steer(record, wanted, run, desired)
     if desired is Desired.STOPPED or hold is not None or _is_settled(record, wanted):
         return None
     if record.waits and now < record.retry_at:
@@ -75,11 +76,12 @@ def _let_go(run: Run | None) -> Action | None:
     return None if run.draining else DrainRun()
 
 
-def _steer(wanted: Wanted, run: Run, desired: Desired) -> Action | None:
+def _steer(record: Record, wanted: Wanted, run: Run, desired: Desired) -> Action | None:
     if run.draining:
         return None
     replaced = (run.epoch, run.generation) != (wanted.epoch, wanted.generation)
-    if replaced or desired is Desired.STOPPED:
+    back = run.alone and record.alone is None and run.began is not None  # to its pool
+    if replaced or back or desired is Desired.STOPPED:
         return DrainRun()
     if desired is Desired.PAUSED and not run.paused:
         return PauseRun()
@@ -103,7 +105,7 @@ def state_of(record: Record, *, hold: Why | None = None, silent_s: float = 0.0) 
             return State.BACKOFF, hold  # the run waits, and goes on by itself
         if run.began is None:
             return State.STARTING, record.why
-        return (State.PAUSED if run.paused else State.RUNNING), None
+        return (State.PAUSED, None) if run.paused else (State.RUNNING, record.hang)
     if record.settled is not None and (wanted is None or _is_settled(record, wanted)):
         return record.settled.state, record.why
     if wanted is None or wanted.desired is Desired.STOPPED:
@@ -125,6 +127,11 @@ def assign(record: Record, wanted: Wanted) -> None:
     if anew:
         # Somebody asked for it, or another plan: what went wrong before says nothing about this one.
         record.failures, record.outages, record.waits, record.why = (), 0, False, None
+        record.alone_at = ()
+        if record.alone is not None:
+            record.alone = Alone(record.alone.suspect) if record.alone.suspect is not None else None
+    if before is not None and before.epoch != wanted.epoch:
+        record.known = False  # somebody else may have had it meanwhile
     if record.settled is not None and not _is_settled(record, wanted):
         record.settled = None
 
@@ -156,6 +163,8 @@ def end(record: Record, ended: Ended, *, now: float, jitter: float) -> bool:
         record.base_errors += record.figures.errors
     record.figures = None
     record.process_id = 0
+    record.hang = None
+    record.known = True
     match ended.kind:
         case "completed":
             _settle(record, run, State.COMPLETED, None)
@@ -167,6 +176,9 @@ def end(record: Record, ended: Ended, *, now: float, jitter: float) -> bool:
         case "host-died":
             record.restarts += 1
             record.why = ended.why
+            delay, record.kills = after_host_death(record.kills, now=now, outside=True)
+            if delay:
+                _wait(record, now + delay, ended.why)
         case "failed":
             return _fail(record, run, ended, now=now, jitter=jitter)
         case _:

@@ -7,6 +7,7 @@ from enum import StrEnum
 
 from treadle.workflow.plan import Plan
 from treadle_agent.frames import Address, Figures, QueueUse, Why
+from treadle_agent.supervisor.blame import Alone
 
 
 class Desired(StrEnum):
@@ -59,6 +60,7 @@ class Run:
     began: float | None = None  # seconds since the epoch, of its first execution
     draining: bool = False
     paused: bool = False
+    alone: bool = False  # in a process of its own although its pool is another
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,4 +94,9 @@ class Record:
     process_id: int = 0
     base_errors: int = 0  # errors of earlier incarnations
     incarnation: int = 0
+    alone: Alone | None = None  # why it must not run among others
+    alone_at: tuple[float, ...] = ()  # when it was isolated, monotonic
+    kills: tuple[float, ...] = ()  # ends of its process that nobody is charged for, monotonic
+    known: bool = False  # how its last run ended was seen here
+    hang: Why | None = None  # what it has been inside for long
     marks: list[tuple[float, int]] = field(default_factory=list)  # (time, committed), for the rate

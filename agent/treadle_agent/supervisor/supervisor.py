@@ -12,8 +12,9 @@ from treadle_agent.frames import Attach, Found, FromChild, Lines, Why
 from treadle_agent.supervisor.assignments import address_of
 from treadle_agent.supervisor.catalog_scan import CatalogScan
 from treadle_agent.supervisor.child import Child, Listener
+from treadle_agent.supervisor.draining import order_of_draining
 from treadle_agent.supervisor.hosts import Hosts, Template
-from treadle_agent.supervisor.loops import Loops, Reporter, order_of_draining
+from treadle_agent.supervisor.loops import Loops, Reporter
 from treadle_agent.supervisor.redis_probe import RedisProbe
 from treadle_agent.supervisor.spawner import Spawner
 from treadle_agent.supervisor.tell import LogTeller

@@ -19,7 +19,8 @@ from treadle_agent.frames import Address, FromChild, Why
 from treadle_agent.session.machine import Identity
 from treadle_agent.session.machine import Machine as SessionMachine
 from treadle_agent.session.stream import Session
-from treadle_agent.supervisor.loops import Loops, Reporter, order_of_draining
+from treadle_agent.supervisor.draining import order_of_draining
+from treadle_agent.supervisor.loops import Loops, Reporter
 
 TICK_S: Final = 1.0
 _STOPPING: Final = Why("agent-stopping", "the agent is being stopped")

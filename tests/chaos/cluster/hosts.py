@@ -16,6 +16,7 @@ from tests.chaos.cluster.clockwork import Process
 from tests.chaos.cluster.fences import Fences, Hold
 from treadle.workflow.plan import Plan
 from treadle_agent.frames import Assign, Began, Drain, Ended, Figures, FromChild, Pause, Resume, Stop, ToChild, Why
+from treadle_agent.page import Seen
 
 _plan = msgspec.json.Decoder(Plan).decode
 _FENCED: Final = Why("fenced", "another tenure holds the loop")
@@ -58,7 +59,17 @@ class Child:
         self.marker = f"{machine.name}.{role}.{number}"
         self.dead = False
         self.broken = ""  # what it said that is none of its words
+        self.doom: Why | None = None
+        self.culprit = 0
+        self.innocent = False
         self.runs: dict[int, Run] = {}
+
+    def seen(self, _slot: int) -> Seen:
+        """Its loops are quick: none is inside an iteration when it dies."""
+        return Seen()
+
+    def last_stack(self) -> None:
+        """It left none."""
 
     def send(self, frame: ToChild) -> None:
         if self.dead:

@@ -3,7 +3,7 @@ from __future__ import annotations
 from treadle.queues.tenure import LoopKey
 from treadle.workflow.plan import Input, Plan, Step
 from treadle_agent.frames import Address
-from treadle_agent.supervisor.loops import order_of_draining
+from treadle_agent.supervisor.draining import order_of_draining
 from treadle_agent.supervisor.reconcile import assign, begin
 from treadle_agent.supervisor.record import Desired, Record, Run, Wanted
 
