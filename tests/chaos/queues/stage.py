@@ -8,6 +8,8 @@ import time
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from typing import Any, TypeVar
 
+import hiredis
+
 from tests.chaos.queues.history import Dump, History, Line, QueueDump
 from tests.chaos.queues.patches import Patch
 from tests.chaos.queues.variant import witnessed_library
@@ -15,6 +17,7 @@ from treadle.queues.admin import QueueAdmin
 from treadle.queues.codec import decode, decode_batch
 from treadle.queues.group import Contents, Iteration, Writer, arguments
 from treadle.queues.tenure import LoopKey
+from treadle.queues.wire import pack
 from treadle.workflow.plan import QueueLimits
 
 T = TypeVar("T")
@@ -104,7 +107,9 @@ class Stage:
         iterations: list[Iteration] = [((), ((queue, item),), None, (), False, len(item))]
         writer = Writer(self.keys.prefix, str(key), "ghost", ())
         call = arguments(writer, fence, iterations, Contents(iterations), lambda *_: 0)
-        return str(self.command(*call)[0].decode())
+        parser = hiredis.Reader()
+        parser.feed(pack(*call))
+        return str(self.command(*parser.gets())[0].decode())
 
     def ghost_claim(self, key: LoopKey, fence: tuple[int, int], queue: str) -> str:
         """Claim as somebody who holds the loop no more; return the answer."""
