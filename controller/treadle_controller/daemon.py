@@ -56,15 +56,16 @@ class Daemon:
             self._store.close()
 
     async def _make_leader(self, admin: QueueAdmin) -> Leader:
-        image, last_event, term, redis_id = await self._store.write(self._load)
-        link = QueueLink(admin, term=term, redis_id=redis_id)
+        image, last_event, term, redis_id, beat = await self._store.write(self._load)
+        link = QueueLink(admin, term=term, redis_id=redis_id, beat=beat)
         return Leader(self._store, image, link, name=self._config.name, last_event=last_event)
 
-    def _load(self, connection: Connection) -> tuple[Image, int, int, str]:
+    def _load(self, connection: Connection) -> tuple[Image, int, int, str, int]:
         namespace = self._config.namespace
         redis_id = workflows.found_namespace(connection, namespace, time.time())
         term = assignments.raise_counter(connection, "term")
-        return load_image(connection, namespace), events.last_sequence(connection), term, redis_id
+        beat = assignments.get_counter(connection, "beat")
+        return load_image(connection, namespace), events.last_sequence(connection), term, redis_id, beat
 
     async def _serve(self, leader: Leader) -> None:
         await leader.start()

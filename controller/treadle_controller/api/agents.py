@@ -11,8 +11,9 @@ from treadle_controller.api import convert, pages
 from treadle_controller.api.context import Api, Context
 from treadle_controller.api.errors import answers
 from treadle_controller.cluster.fleet import Liveness
-from treadle_controller.errors import NotFound
+from treadle_controller.errors import InvalidRequest, NotFound
 from treadle_controller.leader import node_types
+from treadle_controller.leader.commands import DRAIN_S
 
 
 class AgentService(pb_grpc.AgentServiceServicer):
@@ -51,7 +52,10 @@ class AgentService(pb_grpc.AgentServiceServicer):
     @answers
     async def DrainAgent(self, request: pb.DrainAgentRequest, context: Context) -> pb.DrainAgentResponse:
         async def answer() -> pb.DrainAgentResponse:
-            await self._api.commands.drain(request.name, actor=self._api.actor(context))
+            limit_s = request.deadline.ToTimedelta().total_seconds() if request.HasField("deadline") else DRAIN_S
+            if limit_s < 0.0:
+                raise InvalidRequest("deadline must not be negative", field="deadline")
+            await self._api.commands.drain(request.name, actor=self._api.actor(context), deadline_s=limit_s)
             return pb.DrainAgentResponse(agent=self._agent(request.name))
 
         return await self._api.once(request, answer, pb.DrainAgentResponse)

@@ -16,6 +16,7 @@ from treadle_controller.cluster.model import LoopRecord, ReplicaId, State, Why
 from treadle_controller.cluster.phase import Standing, worst
 from treadle_controller.leader import wire
 from treadle_controller.leader.image import Image, WorkflowImage
+from treadle_controller.leader.link import QueueLink
 from treadle_controller.leader.settle import totals
 from treadle_controller.store.records import AgentRecord, EventRecord, QueueRecord, RevisionRecord
 
@@ -69,12 +70,28 @@ def workflow(image: Image, one: WorkflowImage, *, document: bytes = b"") -> work
         loops=loops,
         create_time=timestamp(one.record.created),
         update_time=timestamp(one.record.updated),
+        rollout=rollout(one),
+    )
+
+
+def rollout(one: WorkflowImage, steady: tuple[int, int] | None = None) -> workflow_pb2.Rollout:
+    """Return how the newest revision comes along; `steady` counts its loops, and those that are healthy."""
+    record = one.record
+    loops, healthy_loops = steady or (0, 0)
+    return workflow_pb2.Rollout(
+        revision=record.revision,
+        state=record.state,  # type: ignore[arg-type] # the numbers are those of the wire
+        reason=loop_pb2.Reason(code=record.why_code, message=record.why) if record.why_code else None,
+        healthy_revision=record.healthy,
+        returned_from=record.returned_from,
+        loops=loops,
+        healthy_loops=healthy_loops,
     )
 
 
 def workflow_etag(one: WorkflowImage) -> str:
     """Return a tag of what is wanted; what is observed does not change it."""
-    wanted = [(loop.name, loop.desired, loop.restarts, loop.removed) for loop in one.loops.values()]
+    wanted = [(loop.name, loop.desired, loop.restarts, loop.removed, loop.scaled) for loop in one.loops.values()]
     return etag(one.record.revision, one.record.digest, one.record.updated, one.record.deleting, wanted)
 
 
@@ -87,11 +104,11 @@ def loop(image: Image, one: WorkflowImage, record: LoopRecord) -> loop_pb2.Loop:
         namespace=image.namespace,
         workflow=one.name,
         name=record.name,
-        etag=etag(record.revision, plan.digest, record.desired, record.restarts, record.removed),
+        etag=etag(record.revision, plan.digest, record.desired, record.restarts, record.removed, record.scaled),
         revision=record.revision,
         digest=plan.digest,
         pool=_POOLS[plan.pool],
-        replicas=plan.replicas,
+        replicas=record.count,
         desired_state=int(record.desired),  # type: ignore[arg-type]
         state=int(standing.state),  # type: ignore[arg-type]
         phase=phase(standing.state),
@@ -157,6 +174,8 @@ def revision(namespace: str, one: RevisionRecord, *, document: bool) -> workflow
         document=one.document if document else b"",
         actor=one.actor,
         create_time=timestamp(one.created),
+        state=one.state,  # type: ignore[arg-type] # the numbers are those of the wire
+        reason=loop_pb2.Reason(code=one.why_code, message=one.why) if one.why_code else None,
     )
 
 
@@ -201,6 +220,23 @@ def queue(namespace: str, spec: Queue, records: Iterable[QueueRecord], stats: Qu
         message.dead_letters, message.pushed, message.committed = stats.dead, stats.pushed, stats.committed
         message.oldest_age_s = stats.oldest_age_s or 0.0
     return message
+
+
+def queue_server(link: QueueLink) -> queue_pb2.QueueServer:
+    """Return the server of the queues as it was seen last."""
+    server = queue_pb2.QueueServer(reachable=link.up, problem=link.problem, redis_id=link.redis_id)
+    if link.report is not None:
+        report = link.report
+        server.name, server.version, server.persistence = report.name, report.version, report.persistence
+        server.fsync, server.eviction_policy = report.fsync, report.policy
+        server.used_bytes, server.limit_bytes = report.used_bytes, report.limit_bytes
+        server.warnings.extend(report.warnings)
+        server.check_time.CopyFrom(timestamp(link.checked))
+    return server
+
+
+def queue_change(change: Change) -> workflow_pb2.QueueChange:
+    return workflow_pb2.QueueChange(queue=change.name, kind=_CHANGES[change.status], differences=change.reasons)
 
 
 def event(one: EventRecord) -> event_pb2.Event:

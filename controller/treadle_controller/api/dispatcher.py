@@ -79,7 +79,7 @@ class DispatcherService(pb_grpc.DispatcherServiceServicer):
             case "report":
                 self._roster.report(stream, request.report)
             case "farewell":
-                self._roster.farewell(stream)
+                self._roster.farewell(stream, request.farewell)
             case "logs":
                 self._api.leader.logs.give(request.logs.lines, request.logs.dropped)
             case _:

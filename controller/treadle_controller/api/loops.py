@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 from treadle.v1 import loop_pb2
 from treadle.v1 import loop_service_pb2 as pb
 from treadle.v1 import loop_service_pb2_grpc as pb_grpc
@@ -14,6 +16,7 @@ from treadle_controller.errors import InvalidRequest, NotFound
 from treadle_controller.leader import wire
 from treadle_controller.leader.image import WorkflowImage
 
+_MOST_REPLICAS: Final = 1_000
 _Change = pb.StartLoopsRequest | pb.StopLoopsRequest | pb.PauseLoopsRequest | pb.ResumeLoopsRequest
 
 
@@ -85,6 +88,22 @@ class LoopService(pb_grpc.LoopServiceServicer):
             return pb.RestartLoopsResponse(loops=[convert.loop(self._image, workflow, loop) for loop in loops])
 
         return await self._api.once(request, answer, pb.RestartLoopsResponse)
+
+    @answers
+    async def ScaleLoop(self, request: pb.ScaleLoopRequest, context: Context) -> pb.ScaleLoopResponse:
+        self._api.namespace(request.namespace)
+        if not 1 <= request.replicas <= _MOST_REPLICAS:
+            raise InvalidRequest(f"replicas is a number from 1 to {_MOST_REPLICAS}", field="replicas")
+        self._one(request.workflow, request.loop)
+
+        async def answer() -> pb.ScaleLoopResponse:
+            actor = self._api.actor(context)
+            workflow, loops = await self._api.commands.scale(
+                request.workflow, request.loop, request.replicas, actor=actor, dry=request.validate_only
+            )
+            return pb.ScaleLoopResponse(loops=[convert.loop(self._image, workflow, loop) for loop in loops])
+
+        return await self._api.once(request, answer, pb.ScaleLoopResponse)
 
     @answers
     async def ExplainLoop(self, request: pb.ExplainLoopRequest, context: Context) -> pb.ExplainLoopResponse:

@@ -8,12 +8,13 @@ from typing import Final
 import msgspec
 
 from treadle.errors import QueueError
+from treadle.queues.stats import DeadLetterEntry
 from treadle.queues.tenure import BadItem
 from treadle.v1 import queue_pb2
 from treadle.v1 import queue_service_pb2 as pb
 from treadle.v1 import queue_service_pb2_grpc as pb_grpc
 from treadle.workflow import is_name
-from treadle_controller.api import convert, pages
+from treadle_controller.api import convert, dead_letters, pages
 from treadle_controller.api.context import Api, Context
 from treadle_controller.api.errors import answers
 from treadle_controller.errors import Conflict, InvalidRequest, NotFound, NotNow
@@ -113,12 +114,81 @@ class QueueService(pb_grpc.QueueServiceServicer):
                 return pb.DeleteQueueResponse()
             await self._link.admin.delete(request.name)
             await self._api.leader.store.write(lambda c: dictionary.drop_queue(c, namespace, request.name))
+            self._image.mirror_due.add(request.name)
             for key in [key for key in self._image.queues if key[0] == request.name]:
                 del self._image.queues[key]
             self._api.leader.journal.add("queue", request.name, "queue-deleted", "it is gone", actor=actor)
             return pb.DeleteQueueResponse()
 
         return await self._api.once(request, answer, pb.DeleteQueueResponse)
+
+    @answers
+    async def GetQueueServer(self, request: pb.GetQueueServerRequest, context: Context) -> pb.GetQueueServerResponse:
+        self._api.namespace(request.namespace)
+        return pb.GetQueueServerResponse(server=convert.queue_server(self._link))
+
+    @answers
+    async def ListDeadLetters(self, request: pb.ListDeadLettersRequest, context: Context) -> pb.ListDeadLettersResponse:
+        namespace = self._api.namespace(request.namespace)
+        self._known(request.queue)
+        page = pages.read_page(request.page_size, request.page_token, f"dead letters {namespace} {request.queue}")
+        self._refuse_unreachable()
+        found = await self._link.admin.dead_letters(request.queue, page.size + 1, page.last or "-")
+        token = pages.next_token(found, lambda letter: letter.id, page)
+        listed = [dead_letters.message(namespace, request.queue, letter) for letter in found[: page.size]]
+        return pb.ListDeadLettersResponse(dead_letters=listed, next_page_token=token)
+
+    @answers
+    async def GetDeadLetter(self, request: pb.GetDeadLetterRequest, context: Context) -> pb.GetDeadLetterResponse:
+        namespace = self._api.namespace(request.namespace)
+        letter = await self._letter(request.queue, request.id)
+        return pb.GetDeadLetterResponse(dead_letter=dead_letters.message(namespace, request.queue, letter))
+
+    @answers
+    async def ReplayDeadLetters(
+        self, request: pb.ReplayDeadLettersRequest, context: Context
+    ) -> pb.ReplayDeadLettersResponse:
+        async def answer() -> pb.ReplayDeadLettersResponse:
+            return pb.ReplayDeadLettersResponse(replayed=await self._take(request, context))
+
+        return await self._api.once(request, answer, pb.ReplayDeadLettersResponse)
+
+    @answers
+    async def DropDeadLetters(self, request: pb.DropDeadLettersRequest, context: Context) -> pb.DropDeadLettersResponse:
+        async def answer() -> pb.DropDeadLettersResponse:
+            return pb.DropDeadLettersResponse(dropped=await self._take(request, context))
+
+        return await self._api.once(request, answer, pb.DropDeadLettersResponse)
+
+    async def _take(self, request: pb.ReplayDeadLettersRequest | pb.DropDeadLettersRequest, context: Context) -> int:
+        """Replay or drop what a request names; returns how many."""
+        self._api.namespace(request.namespace)
+        dead_letters.judge(request.id, all_of_them=request.all)
+        admin = self._link.admin
+        if request.all:
+            self._known(request.queue)
+            self._refuse_unreachable()
+        else:
+            await self._letter(request.queue, request.id)
+        if request.validate_only:
+            return (await admin.depths([request.queue]))[request.queue].dead if request.all else 1
+        replays = isinstance(request, pb.ReplayDeadLettersRequest)
+        count = await (admin.replay if replays else admin.drop_dead)(request.queue, request.id)
+        self._link.forget_figures()
+        code = "dead-letters-replayed" if replays else "dead-letters-dropped"
+        done = "were taken back to their queues" if replays else "were dropped"
+        message = f"{count} dead letters {done}" + ("" if request.all else f", those of {request.id}")
+        self._api.leader.journal.add("queue", request.queue, code, message, actor=self._api.actor(context))
+        return count
+
+    async def _letter(self, queue: str, name: str) -> DeadLetterEntry:
+        self._known(queue)
+        self._refuse_unreachable()
+        letter = await self._link.admin.dead_letter(queue, name) if name else None
+        if letter is None:
+            message = f"the queue {queue!r} has no dead letter {name!r}"
+            raise NotFound(message, reason="dead-letter-not-found", kind="dead letter", name=name)
+        return letter
 
     def _known(self, name: str) -> list[QueueRecord]:
         """Return the dictionary's entries of a queue, the one in use first. Raises NotFound."""

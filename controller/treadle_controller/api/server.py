@@ -40,8 +40,9 @@ _OPTIONS: Final[list[tuple[str, Any]]] = [
     ("grpc.max_send_message_length", -1),
     ("grpc.so_reuseport", 0),  # a second controller on the port is told, not given half of the calls
     ("grpc.keepalive_time_ms", 1_000),
-    ("grpc.keepalive_timeout_ms", 1_000),
-    ("grpc.http2.ping_timeout_ms", 1_000),  # else a frozen agent goes unnoticed for many seconds
+    # Longer than a lease, which notices a silent agent first: on a slow, lossy link pings take their time.
+    ("grpc.keepalive_timeout_ms", 5_000),
+    ("grpc.http2.ping_timeout_ms", 5_000),
     ("grpc.keepalive_permit_without_calls", 1),
     ("grpc.http2.min_recv_ping_interval_without_data_ms", 500),
     ("grpc.http2.max_ping_strikes", 0),

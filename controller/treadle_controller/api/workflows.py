@@ -109,6 +109,32 @@ class WorkflowService(pb_grpc.WorkflowServiceServicer):
         listed = [convert.revision(namespace, one, document=False) for one in found[: page.size]]
         return pb.ListRevisionsResponse(revisions=listed, next_page_token=token)
 
+    @answers
+    async def GetRollout(self, request: pb.GetRolloutRequest, context: Context) -> pb.GetRolloutResponse:
+        self._api.namespace(request.namespace)
+        one = self._api.commands.workflow(request.workflow)
+        return pb.GetRolloutResponse(rollout=convert.rollout(one, self._api.leader.rolling.steady(one)))
+
+    @answers
+    async def UndoRollout(self, request: pb.UndoRolloutRequest, context: Context) -> pb.UndoRolloutResponse:
+        self._api.namespace(request.namespace)
+        if request.to_revision < 0:
+            raise InvalidRequest("to_revision must not be negative", field="to_revision")
+        if_revision = request.if_revision if request.HasField("if_revision") else None
+
+        async def answer() -> pb.UndoRolloutResponse:
+            undone = await self._api.applying.undo(
+                request.workflow,
+                request.to_revision,
+                actor=self._api.actor(context),
+                if_revision=if_revision,
+                dry=request.validate_only,
+            )
+            applied = self._applied(undone)
+            return pb.UndoRolloutResponse(workflow=applied.workflow, changes=applied.changes)
+
+        return await self._api.once(request, answer, pb.UndoRolloutResponse)
+
     def _applied(self, applied: Applied) -> pb.ApplyWorkflowResponse:
         holders = _holders(applied.workflow)
         changes = [
@@ -116,7 +142,8 @@ class WorkflowService(pb_grpc.WorkflowServiceServicer):
             for change in applied.difference.loops
         ]
         findings = [convert.finding(finding) for finding in applied.findings]
-        response = pb.ApplyWorkflowResponse(changes=changes, findings=findings)
+        queues = [convert.queue_change(change) for change in applied.difference.queues]
+        response = pb.ApplyWorkflowResponse(changes=changes, findings=findings, queue_changes=queues)
         if applied.workflow is not None:
             response.workflow.CopyFrom(convert.workflow(self._image, applied.workflow))
         return response
@@ -129,7 +156,7 @@ class WorkflowService(pb_grpc.WorkflowServiceServicer):
         if isinstance(chosen, Why):
             return [], chosen
         if chosen is not None:
-            return [chosen], None
+            return chosen, None
         return holders.get(change.name, []), None
 
 

@@ -6,12 +6,13 @@ one kind of need are kept in a heap by load, which makes a placement logarithmic
 
 from __future__ import annotations
 
+import hashlib
 import heapq
 from collections.abc import Callable, Collection, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import IntEnum
 
-from treadle.workflow.plan import Pool
+from treadle.workflow.plan import Plan, Pool
 from treadle_controller.cluster.model import Why
 
 
@@ -35,8 +36,13 @@ class Agent:
     liveness: Liveness = Liveness.READY
     cordoned: bool = False
     draining: bool = False
+    stopping: bool = False  # drained because its process is about to end
+    overdue: bool = False  # the drain's deadline is over: what is left is forced off
     redis_reachable: bool = True
+    starved: bool = False  # its Redis has not answered it for so long that its loops are placed elsewhere
+    code: Mapping[str, str] | None = None  # digests of the users' node types that it offers; None: it has not said
     used: dict[Pool, int] = field(default_factory=dict)
+    releasing: int = 0  # replicas that it is letting go now
 
     @property
     def open(self) -> bool:
@@ -89,9 +95,26 @@ class Fleet:
         """Add an agent, or replace what is known of it; the slots taken stay taken."""
         known = self.agents.get(agent.name)
         if known is not None:
-            agent.used = known.used
+            agent.used, agent.releasing = known.used, known.releasing
         self.agents[agent.name] = agent
         self.changed()
+
+    def copy(self) -> Fleet:
+        """Return a fleet whose slots can be taken without taking them here."""
+        made = Fleet()
+        made.agents = {name: replace(agent, used=dict(agent.used)) for name, agent in self.agents.items()}
+        return made
+
+    def code_of(self, name: str, plan: Plan) -> str | None:
+        """Return the digest of the users' code that a loop would run on an agent; None when that is not known."""
+        agent = self.agents.get(name)
+        if agent is None or agent.code is None:
+            return None
+        if not agent.code:
+            return ""
+        used = sorted({step.uses for step in plan.steps if step.uses is not None and step.uses in agent.code})
+        text = "\n".join(f"{uses} {agent.code[uses]}" for uses in used)
+        return hashlib.sha256(text.encode()).hexdigest()[:16] if used else ""
 
     def remove(self, name: str) -> None:
         self.agents.pop(name, None)

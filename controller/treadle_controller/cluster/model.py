@@ -63,14 +63,20 @@ class LoopRecord:
     fresh: int = 0  # the restart that asked to forget state first, 0 if none did
     removed: bool = False  # no longer in the document: drained, then forgotten
     entered: bool = False  # its replicas are known to Redis as writers of their queues
+    scaled: int = 0  # how many replicas somebody asked for; 0: as many as the plan says
 
     @property
     def name(self) -> str:
         return self.plan.loop
 
     @property
+    def count(self) -> int:
+        """How many replicas it should have."""
+        return self.scaled or self.plan.replicas
+
+    @property
     def replicas(self) -> tuple[ReplicaId, ...]:
-        return tuple(ReplicaId(self.workflow, self.plan.loop, index) for index in range(self.plan.replicas))
+        return tuple(ReplicaId(self.workflow, self.plan.loop, index) for index in range(self.count))
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,6 +96,7 @@ class Assignment:
     completed: bool = False
     committed: int = 0  # as last known when it was freed
     errors: int = 0
+    code: str = ""  # digest of the node code that it was started with, as its agent told it
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,6 +108,9 @@ class Observed:
     state: State
     why: Why | None = None
     report: object = field(default=None, compare=False)
+    incarnation: int = field(default=0, compare=False)
+    committed: int = field(default=0, compare=False)
+    failing: str = field(default="", compare=False)  # the node that does not work, if one does not
 
     def is_older_than(self, other: Observed) -> bool:
         return (self.epoch, self.sequence) < (other.epoch, other.sequence)

@@ -43,6 +43,9 @@ def replica_standing(
     if seen is None or seen.epoch != assignment.epoch:
         state = State.DRAINING if assignment.releasing else State.ASSIGNED
         return Standing(state, waits or _away(agent))
+    if seen.state is State.COMPLETED:
+        # Shown as completed once that is on disk: a controller that forgot it would start the loop again.
+        return Standing(State.DRAINING, Why("completing", "it has completed, which is being stored"))
     if assignment.releasing and seen.state in (State.RUNNING, State.STARTING, State.PAUSED):
         return Standing(State.DRAINING, waits or _away(agent))
     return Standing(seen.state, seen.why or waits or _away(agent))

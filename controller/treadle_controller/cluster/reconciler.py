@@ -15,15 +15,17 @@ from __future__ import annotations
 from collections.abc import Collection, Generator, Iterator, Mapping
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
+from typing import Final
 
 from treadle.workflow.plan import Plan
 from treadle_controller.cluster import rollout, scheduler
 from treadle_controller.cluster.actions import Action, Drop, Free, Place, Probe, Release, Update, Wait
-from treadle_controller.cluster.fleet import Fleet, Liveness
+from treadle_controller.cluster.fleet import Agent, Fleet, Liveness
 from treadle_controller.cluster.model import Assignment, Desired, LoopRecord, Observed, ReplicaId, State, Why
 from treadle_controller.cluster.phase import is_finished
 
-_ENDED = (State.STOPPED, State.COMPLETED, State.ERROR)
+_MOST_LEAVING: Final = 8  # loops that an agent hands over at a time: the others run on meanwhile
+_AFTER_ITS_QUEUE: Final = ("removed", "stopped", "fresh")
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +38,8 @@ class Picture:
     tops: Mapping[str, int] = field(default_factory=dict)  # how many replicas a loop ever had assigned
     drained: AbstractSet[str] = field(default_factory=frozenset)  # tails whose queues are empty, or past their deadline
     max_parallel: int = 1
+    healthy: int = 0  # the last healthy revision: loops of a later one are in the middle of a rollout
+    moves: Mapping[ReplicaId, str] = field(default_factory=dict)  # replicas that are to go to another agent
 
 
 def reconcile(picture: Picture, fleet: Fleet, only: Collection[str] | None = None) -> list[Action]:
@@ -52,6 +56,7 @@ class _Pass:
         self._fleet = fleet
         self._changing: set[str] | None = None  # found when it is asked for
         self._placed: dict[ReplicaId, str] = {}
+        self._leaving: dict[str, int] = {}  # by agent, those of this pass
 
     def actions(self, only: Collection[str] | None) -> Iterator[Action]:
         for loop in self._picture.loops.values() if only is None else self._chosen(only):
@@ -74,7 +79,7 @@ class _Pass:
 
     def _extra(self, loop: LoopRecord) -> list[ReplicaId]:
         """Return the replicas that a loop no longer has and somebody still holds."""
-        beyond = range(loop.plan.replicas, self._picture.tops.get(loop.name, 0))
+        beyond = range(loop.count, self._picture.tops.get(loop.name, 0))
         ids = (ReplicaId(loop.workflow, loop.name, index) for index in beyond)
         return [id_ for id_ in ids if self._is_held(id_)]
 
@@ -93,6 +98,17 @@ class _Pass:
         agent = self._fleet.get(assignment.agent)
         if agent is None or agent.liveness is Liveness.LOST:
             return Free(assignment.id, State.LOST, Why("agent-lost", f"agent {assignment.agent} is lost"))
+        return self._ended(loop, assignment) or self._forced(loop, assignment, agent)
+
+    def _forced(self, loop: LoopRecord, assignment: Assignment, agent: Agent) -> Free | None:
+        """Return the end of a replica whose agent does not let it go itself; its epoch fences what may still run."""
+        if agent.overdue:
+            return Free(assignment.id, State.LOST, Why("drain-forced", f"the time to drain {agent.name} is over"))
+        if agent.starved and self._has_other_place(loop, assignment):
+            return Free(assignment.id, State.LOST, Why("redis-lost", f"Redis does not answer agent {agent.name}"))
+        return None
+
+    def _ended(self, loop: LoopRecord, assignment: Assignment) -> Free | None:
         seen = self._seen(assignment)
         if seen is None:
             return None
@@ -123,8 +139,8 @@ class _Pass:
     def _is_unwanted(self, loop: LoopRecord, assignment: Assignment) -> Why | None:
         if loop.removed:
             return Why("removed", "the document no longer has this loop")
-        if assignment.id.replica >= loop.plan.replicas:
-            return Why("scaled-down", f"the loop has {loop.plan.replicas} replicas now")
+        if assignment.id.replica >= loop.count:
+            return Why("scaled-down", f"the loop has {loop.count} replicas now")
         if loop.desired is Desired.STOPPED:
             return Why("stopped", "somebody stopped it")
         return None
@@ -134,18 +150,30 @@ class _Pass:
             return Why("fresh", "its state is to be forgotten")
         if rollout.is_changed(loop, assignment):
             return Why("changed", f"revision {loop.revision} changes it")
-        if self._fleet.agents[assignment.agent].draining:
+        agent = self._fleet.agents[assignment.agent]
+        if (agent.code or assignment.code) and self._fleet.code_of(agent.name, loop.plan) not in (
+            None,
+            assignment.code,
+        ):
+            return Why("code-changed", f"agent {assignment.agent} has new code of its nodes")
+        if agent.draining:
             return Why("agent-draining", f"agent {assignment.agent} is being drained")
+        if self._picture.moves.get(assignment.id, agent.name) != agent.name:
+            return Why("rebalanced", f"it is handed over to {self._picture.moves[assignment.id]}")
         beside = self._beside(loop, assignment.id)
         if beside and beside != assignment.agent:
             return Why("follows-loop", f"its loop runs on {beside}")
         return None
 
     def _let_go(self, loop: LoopRecord, assignment: Assignment, why: Why) -> Iterator[Action]:
-        if why.code == "changed" and not self._may_change(loop):
+        if why.code in ("changed", "code-changed") and not self._may_change(loop):
             yield Wait(assignment.id, Why("rollout", "other loops of its workflow are changed first"))
             return
-        if loop.plan.tail_of and why.code in ("removed", "stopped", "fresh"):
+        if why.code == "agent-draining":
+            waits = yield from self._await_turn(loop, assignment)
+            if waits:
+                return
+        if loop.plan.tail_of and why.code in _AFTER_ITS_QUEUE:
             waits = yield from self._await_drained(loop, assignment)
             if waits:
                 return
@@ -154,11 +182,54 @@ class _Pass:
     def _may_change(self, loop: LoopRecord) -> bool:
         if self._changing is None:
             picture = self._picture
-            self._changing = rollout.changing(picture.loops.values(), picture.assignments, picture.observed)
+            self._changing = rollout.changing(
+                picture.loops.values(), picture.assignments, picture.observed, picture.healthy
+            )
         if loop.name not in self._changing and len(self._changing) >= self._picture.max_parallel:
             return False
         self._changing.add(loop.name)
         return True
+
+    def _await_turn(self, loop: LoopRecord, assignment: Assignment) -> Generator[Action, None, bool]:
+        """Wait until a loop may leave an agent that is drained; returns whether it has to wait.
+
+        It needs a place elsewhere, unless the agent's process ends anyway. A tail goes after its loop, and when
+        what its loop handed to it is worked off.
+        """
+        agent = self._fleet.agents[assignment.agent]
+        if loop.plan.tail_of:
+            return (yield from self._await_own_queue(loop, assignment))
+        if agent.releasing + self._leaving.get(agent.name, 0) >= _MOST_LEAVING:
+            yield Wait(assignment.id, Why("drain-turn", f"other loops of {agent.name} are handed over first"))
+            return True
+        if not agent.stopping and not self._has_other_place(loop, assignment):
+            yield Wait(assignment.id, Why("drain-no-place", f"{agent.name} is drained, and no other agent can take it"))
+            return True
+        self._leaving[agent.name] = self._leaving.get(agent.name, 0) + 1
+        return False
+
+    def _await_own_queue(self, tail: LoopRecord, assignment: Assignment) -> Generator[Action, None, bool]:
+        above = self._picture.assignments.get(ReplicaId(tail.workflow, tail.plan.tail_of or "", assignment.id.replica))
+        if above is not None and above.held and above.agent == assignment.agent:
+            yield Wait(assignment.id, Why("loop-drains-first", f"{tail.plan.tail_of} is handed over before its tail"))
+            return True
+        if tail.count > 1 or tail.name in self._picture.drained:
+            return False  # of several replicas the others work off what is left
+        yield Probe(tail.name, tail.plan.reads)
+        yield Wait(assignment.id, Why("tail-drains", "it works off what its loop handed to it"))
+        return True
+
+    def _has_other_place(self, loop: LoopRecord, assignment: Assignment) -> bool:
+        """Whether another agent could take a replica now; where a tail goes is its loop's question."""
+        if loop.plan.tail_of:
+            loop = self._picture.loops.get(loop.plan.tail_of, loop)
+        tails = [tail.plan for name in loop.plan.tails if (tail := self._picture.loops.get(name)) is not None]
+        need = scheduler.need_of(loop.plan, tails)
+        agents = self._fleet.agents.values()
+        return any(
+            agent.name != assignment.agent and agent.open and need.fits(agent) and agent.free(need.pool) >= need.slots
+            for agent in agents
+        )
 
     def _await_drained(self, tail: LoopRecord, assignment: Assignment) -> Generator[Action, None, bool]:
         """Wait until the tail's loop is quiet and its queue empty; returns whether it has to wait."""
@@ -189,8 +260,12 @@ class _Pass:
     # Held by nobody.
 
     def _unheld(self, loop: LoopRecord, assignment: Assignment) -> Iterator[Action]:
-        wanted = not loop.removed and loop.desired is not Desired.STOPPED and assignment.id.replica < loop.plan.replicas
+        wanted = not loop.removed and loop.desired is not Desired.STOPPED and assignment.id.replica < loop.count
         if not wanted or is_finished(loop, assignment):
+            return
+        left_behind = self._tail_left_behind(loop, assignment.id.replica)
+        if left_behind:
+            yield Wait(assignment.id, Why("tail-drains", f"its tail {left_behind} works off its queue first"))
             return
         choice = self._choose(loop, assignment)
         if isinstance(choice, Why):
@@ -208,7 +283,17 @@ class _Pass:
             return Why("tail-waits", f"{loop.plan.tail_of}, whose tail it is, is not placed yet")
         need = scheduler.need_of(loop.plan, self._tails_to_come(loop, replica))
         avoid = {agent for id_ in loop.replicas if (agent := self._agent_of(id_))}
-        return scheduler.choose(self._fleet, need, home=assignment.agent, pinned=pinned, avoid=avoid)
+        home = self._picture.moves.get(assignment.id, assignment.agent)
+        return scheduler.choose(self._fleet, need, home=home, pinned=pinned, avoid=avoid)
+
+    def _tail_left_behind(self, loop: LoopRecord, replica: int) -> str:
+        """Return a tail that is still on an agent that is drained, where only it works its queue off."""
+        for name in loop.plan.tails if loop.count == 1 else ():
+            held = self._picture.assignments.get(ReplicaId(loop.workflow, name, replica))
+            agent = self._fleet.get(held.agent) if held is not None and held.held else None
+            if agent is not None and agent.draining and agent.liveness is not Liveness.LOST:
+                return name
+        return ""
 
     def _tails_to_come(self, loop: LoopRecord, replica: int) -> list[Plan]:
         """Return the tails that are not held yet and have to fit on the same agent."""

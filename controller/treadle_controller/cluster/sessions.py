@@ -15,10 +15,14 @@ a name wins; two processes that take turns under one name are both shut out for 
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import Final
 
 from treadle_controller.cluster.model import Why
+
+_TRIPS: Final = 8  # the shortest of so many round trips is the link's: a busy moment makes no link slow
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +32,8 @@ class SessionSettings:
     least_interval_s: float = 1.0
     most_beats_per_second: int = 2_000
     lease_intervals: int = 3
+    slow_lease_intervals: int = 5  # on a slow link, where an agent that is away is held for a whole lease, too
+    slow_s: float = 0.1  # a round trip from which on a link counts as slow
     hold_s: float = 1.0
     grace_s: float = 8.0
     turns: int = 3  # so many replacements by another process within `turns_window_s` ...
@@ -67,6 +73,7 @@ class _Record:
     boot_id: str = ""
     session: str = ""  # live, else empty
     deadline: float | None = None  # lost then, unless it beats or comes back
+    round_trips: deque[float] = field(default_factory=lambda: deque(maxlen=_TRIPS))
     turns: list[float] = field(default_factory=list)  # when another process took the name over
     shut_until: float = 0.0
 
@@ -109,27 +116,38 @@ class Sessions:
             return Refused(_quarantined(agent))
         replaced = record.session
         if replaced and record.boot_id != boot_id and self._takes_turns(record, now):
-            record.session, record.deadline = "", self._end_of_hold(now)
+            record.session, record.deadline = "", self._end_of_hold(record, now)
             record.shut_until = now + self._settings.quarantine_s
             return Refused(_quarantined(agent), ends=replaced)
         record.session, record.boot_id = self._make_id(), boot_id
-        record.deadline = self._end_of_lease(now)
-        return Opened(record.session, self.interval_s, self.lease_s, replaced)
+        record.deadline = self._end_of_lease(record, now)
+        return Opened(record.session, self.interval_s, self._lease_of(record), replaced)
 
     def beat(self, agent: str, session: str, now: float) -> bool:
         """Extend the lease; false when the message is of an older session."""
         record = self._records.get(agent)
         if record is None or not session or record.session != session:
             return False
-        record.deadline = self._end_of_lease(now)
+        record.deadline = self._end_of_lease(record, now)
         return True
+
+    def measured(self, agent: str, round_trip_s: float) -> None:
+        """Take in how long the answer to a heartbeat took on the agent's link."""
+        record = self._records.get(agent)
+        if record is not None:
+            record.round_trips.append(round_trip_s)
+
+    def is_slow(self, agent: str) -> bool:
+        """Whether an agent's link was measured as slow."""
+        record = self._records.get(agent)
+        return record is not None and self._is_slow(record)
 
     def close(self, agent: str, session: str, now: float) -> bool:
         """Take note that a stream ended; false when it was an older session's."""
         record = self._records.get(agent)
         if record is None or not session or record.session != session:
             return False
-        record.session, record.deadline = "", self._end_of_hold(now)
+        record.session, record.deadline = "", self._end_of_hold(record, now)
         return True
 
     def tick(self, now: float) -> list[Lost]:
@@ -153,11 +171,19 @@ class Sessions:
     def next_deadline(self) -> float | None:
         return min((r.deadline for r in self._records.values() if r.deadline is not None), default=None)
 
-    def _end_of_lease(self, now: float) -> float:
-        return max(now + self.lease_s, self._judges_from)
+    def _is_slow(self, record: _Record) -> bool:
+        return len(record.round_trips) > 1 and min(record.round_trips) > self._settings.slow_s
 
-    def _end_of_hold(self, now: float) -> float:
-        return max(now + self._settings.hold_s, self._judges_from)
+    def _lease_of(self, record: _Record) -> float:
+        settings = self._settings
+        return self.interval_s * (settings.slow_lease_intervals if self._is_slow(record) else settings.lease_intervals)
+
+    def _end_of_lease(self, record: _Record, now: float) -> float:
+        return max(now + self._lease_of(record), self._judges_from)
+
+    def _end_of_hold(self, record: _Record, now: float) -> float:
+        hold_s = self._lease_of(record) if self._is_slow(record) else self._settings.hold_s
+        return max(now + hold_s, self._judges_from)
 
     def _takes_turns(self, record: _Record, now: float) -> bool:
         record.turns = [then for then in record.turns if now - then < self._settings.turns_window_s] + [now]

@@ -36,6 +36,7 @@ class Admission:
         self._link = link
         self._unsent = unsent
         self._persist = persist
+        self._leaving: defaultdict[str, list[LoopKey]] = defaultdict(list)
 
     async def admit(self) -> list[ReplicaId]:
         """Admit all that waits; returns what may be sent. Raises QueueError when Redis can't be asked."""
@@ -58,13 +59,13 @@ class Admission:
                     raise
 
     async def leave(self, dropped: Iterable[LoopRecord]) -> None:
-        """Take the writers of removed loops out of their queues."""
-        queues: defaultdict[str, list[LoopKey]] = defaultdict(list)
+        """Take the writers of removed loops out of their queues; those that Redis has not heard of yet, too."""
         for loop in dropped:
             for queue in loop.plan.writes:
-                queues[queue] += [LoopKey(*id_) for id_ in loop.replicas]
-        if queues:
-            await self._link.admin.enter_writers({}, drop=queues)
+                self._leaving[queue] += [LoopKey(*id_) for id_ in loop.replicas]
+        if self._leaving:
+            await self._link.admin.enter_writers({}, drop=self._leaving)
+            self._leaving.clear()
 
     async def _prepare(self, places: Sequence[Place]) -> None:
         for place in places:

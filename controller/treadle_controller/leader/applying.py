@@ -6,21 +6,26 @@ import asyncio
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from sqlalchemy import Connection
 
 from treadle.workflow import Checked, Compiled, Difference, Finding, check, diff, read_document, workflow_name
 from treadle.workflow.node_type import NodeType
-from treadle_controller.cluster import scheduler
+from treadle_controller.cluster.forecast import forecast
 from treadle_controller.cluster.model import Desired, LoopRecord, Why
-from treadle_controller.errors import Conflict, InvalidWorkflow
+from treadle_controller.cluster.rollout import RolloutState, cannot_go_back
+from treadle_controller.errors import Conflict, InvalidWorkflow, NotFound
 from treadle_controller.leader.image import WorkflowImage
+from treadle_controller.leader.scaling import obstacle, root_of
 from treadle_controller.store import dictionary, workflows
 from treadle_controller.store.records import QueueRecord, RevisionRecord, WorkflowRecord
 
 if TYPE_CHECKING:
     from treadle_controller.leader.leader import Leader
+
+
+_MOST_LOOKED_AT: Final = 100  # revisions, for one that was healthy
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +36,7 @@ class Applied:
     workflow: WorkflowImage | None  # none when it was only asked what would happen to a new one
     difference: Difference
     findings: tuple[Finding, ...]
-    placements: Mapping[str, str | Why]  # of loops that would be placed
+    placements: Mapping[str, list[str] | Why]  # of all loops, an agent for each replica; when it was only asked
 
 
 class Applying:
@@ -40,7 +45,6 @@ class Applying:
     def __init__(self, leader: Leader) -> None:
         self._leader = leader
         self._image = leader.image
-        self._lock = asyncio.Lock()
 
     async def judge(self, document: bytes, name: str) -> tuple[str, Checked]:
         """Read and check a document beside the event loop; returns the workflow's name too."""
@@ -55,7 +59,7 @@ class Applying:
             count = len(checked.errors)
             errors = "1 error" if count == 1 else f"{count} errors"
             raise InvalidWorkflow(f"the workflow {name!r} has {errors}", checked.findings, name=name)
-        async with self._lock:
+        async with self._leader.apply_lock:
             return await self._apply(name, document, checked, actor=actor, if_revision=if_revision, dry=dry)
 
     async def _apply(
@@ -66,11 +70,75 @@ class Applying:
         new = _compiled(checked)
         difference = diff(workflow.compiled if workflow is not None else None, new)
         if dry:
-            return Applied(name, workflow, difference, checked.findings, self._placements(workflow, new, difference))
+            difference = await self._warned(workflow, new, difference)
+            return Applied(name, workflow, difference, checked.findings, self._forecast(workflow, new))
         if workflow is not None and await self._is_same(workflow, document):
             return Applied(name, workflow, difference, checked.findings, {})
         workflow = await self._store(workflow, new, document, actor)
         return Applied(name, workflow, difference, checked.findings, {})
+
+    async def undo(
+        self, name: str, number: int, *, actor: str, if_revision: int | None = None, dry: bool = False
+    ) -> Applied:
+        """Apply an older revision again, as a new one; 0 is the last healthy one before the newest.
+
+        Raises NotFound when there is no such revision, Conflict as `apply` does.
+        """
+        async with self._leader.apply_lock:
+            workflow = self._image.workflows.get(name)
+            if workflow is None:
+                raise NotFound(
+                    f"there is no workflow {name!r}", reason="workflow-not-found", kind="workflow", name=name
+                )
+            self._refuse_conflict(name, workflow, if_revision)
+            old = await self._revision(name, number or await self._before(workflow))
+            difference = diff(workflow.compiled, old.compiled)
+            if dry:
+                return Applied(name, workflow, difference, (), self._forecast(workflow, old.compiled))
+            if old.number != workflow.record.revision:
+                await self._store(workflow, old.compiled, old.document, actor)
+            return Applied(name, workflow, difference, (), {})
+
+    async def obstacles_to_return(self, workflow: WorkflowImage) -> tuple[str, ...]:
+        """Return why the last healthy revision could not take over the state of the newest."""
+        old = await self._revision(workflow.name, workflow.record.healthy)
+        return cannot_go_back(workflow.compiled, old.compiled, self._image.node_types)
+
+    async def return_to_healthy(self, name: str, failed: int, why: Why) -> None:
+        """Apply the last healthy revision again, unless somebody applied another one in the meantime."""
+        async with self._leader.apply_lock:
+            workflow = self._image.workflows.get(name)
+            if workflow is None or workflow.record.revision != failed or workflow.record.deleting:
+                return
+            old = await self._revision(name, workflow.record.healthy)
+            await self._store(workflow, old.compiled, old.document, "controller", returned=why)
+
+    async def _revision(self, name: str, number: int) -> RevisionRecord:
+        namespace = self._image.namespace
+        found = await self._leader.store.read(
+            lambda connection: workflows.get_revision(connection, namespace, name, number)
+        )
+        if found is None:
+            full = f"{name}@{number}"
+            raise NotFound(f"there is no revision {full!r}", reason="revision-not-found", kind="revision", name=full)
+        return found
+
+    async def _before(self, workflow: WorkflowImage) -> int:
+        """Return the last revision that was healthy before the newest, else the one before it."""
+        namespace, record = self._image.namespace, workflow.record
+        if record.healthy and record.healthy != record.revision:
+            return record.healthy
+        older = await self._leader.store.read(
+            lambda connection: workflows.list_revisions(
+                connection, namespace, record.name, below=record.revision, most=_MOST_LOOKED_AT
+            )
+        )
+        healthy = [one for one in older if one.state == RolloutState.HEALTHY and one.digest != record.digest]
+        if not older:
+            full = f"{record.name}@{record.revision - 1}"
+            message = f"there is nothing before revision {record.revision} of {record.name!r}"
+            raise NotFound(message, reason="revision-not-found", kind="revision", name=full)
+        return (healthy or older)[0].number
 
     async def _is_same(self, workflow: WorkflowImage, document: bytes) -> bool:
         namespace, record = self._image.namespace, workflow.record
@@ -79,54 +147,89 @@ class Applying:
         )
         return stored == document
 
-    async def _store(self, workflow: WorkflowImage | None, new: Compiled, document: bytes, actor: str) -> WorkflowImage:
-        """Change memory, and hand the write over in the same breath."""
+    async def _store(
+        self, workflow: WorkflowImage | None, new: Compiled, document: bytes, actor: str, *, returned: Why | None = None
+    ) -> WorkflowImage:
+        """Change memory, and hand the write over in the same breath. `returned` is why the newest one is left again."""
         now = time.time()
-        number = workflow.record.revision + 1 if workflow is not None else 1
-        created = workflow.record.created if workflow is not None else now
-        record = WorkflowRecord(new.workflow, number, new.digest, created, now)
+        before = workflow.record if workflow is not None else None
+        number = before.revision + 1 if before is not None else 1
+        record = WorkflowRecord(new.workflow, number, new.digest, before.created if before is not None else now, now)
         if workflow is None:
             workflow = self._image.workflows[new.workflow] = WorkflowImage(record, new)
-        changed = _loops(workflow, new, number)
+        changed = _loops(workflow, new, number, self._image.node_types)
+        record = _rolling_out(record, before, touches=bool(changed), returned=returned is not None)
         workflow.record, workflow.compiled, workflow.limits_due = record, new, True
         workflow.put_loops(changed)
         queues = [QueueRecord(new.workflow, queue) for queue in new.queues]
         self._remember_queues(new.workflow, queues)
-        revision = RevisionRecord(new.workflow, number, new.digest, document, new, actor, now)
-        message = f"revision {number}: {len(changed)} of {len(new.plans)} loops are touched"
-        self._leader.journal.add(
-            "workflow", new.workflow, "workflow-applied", message, workflow=new.workflow, actor=actor
-        )
+        revision = RevisionRecord(new.workflow, number, new.digest, document, new, actor, now, record.state)
+        code, message = "workflow-applied", f"revision {number}: {len(changed)} of {len(new.plans)} loops are touched"
+        if returned is not None and before is not None:
+            code = "rollout-returned"
+            message = (
+                f"revision {before.revision} goes back to what revision {before.healthy} was, as revision {number}: "
+                f"{returned.message}"
+            )
+        self._leader.journal.add("workflow", new.workflow, code, message, workflow=new.workflow, actor=actor)
         namespace = self._image.namespace
 
         def write(connection: Connection) -> None:
             workflows.put_workflow(connection, namespace, record)
             workflows.add_revision(connection, namespace, revision)
+            if before is not None and before.state == RolloutState.PROGRESSING:
+                state = RolloutState.RETURNED if returned is not None else RolloutState.SUPERSEDED
+                why = returned or Why("superseded", f"revision {number} was applied before it was healthy")
+                workflows.judge_revision(
+                    connection, namespace, before.name, before.revision, state=state, why_code=why.code, why=why.message
+                )
             workflows.put_loops(connection, namespace, changed)
             dictionary.put_queues(connection, namespace, new.workflow, queues)
 
         self._leader.touch(new.workflow)
+        self._leader.rolling.watch(workflow)
         await self._leader.store.write(write)
         return workflow
 
     def _remember_queues(self, workflow: str, queues: list[QueueRecord]) -> None:
+        self._image.mirror_due |= {record.queue.name for record in queues}
         for key, record in self._image.queues.items():
             if record.workflow == workflow:
+                self._image.mirror_due.add(record.queue.name)
                 self._image.queues[key] = replace(record, mentioned=False)
         self._image.queues |= {(record.queue.name, workflow): record for record in queues}
 
-    def _placements(
-        self, workflow: WorkflowImage | None, new: Compiled, difference: Difference
-    ) -> dict[str, str | Why]:
-        """Say where new loops would go if they were placed now, each by itself."""
-        touched = {*difference.named("created"), *difference.named("changed")}
-        plans = {plan.loop: plan for plan in new.plans}
-        chosen: dict[str, str | Why] = {}
-        for plan in (plan for plan in new.plans if plan.loop in touched):
-            need = scheduler.need_of(plan, [plans[tail] for tail in plan.tails])
-            held = [one.agent for id_, one in workflow.assignments.items() if id_.loop == plan.loop] if workflow else []
-            chosen[plan.loop] = scheduler.choose(self._image.fleet, need, home=held[0] if held else "")
-        return chosen
+    def _forecast(self, workflow: WorkflowImage | None, new: Compiled) -> dict[str, list[str] | Why]:
+        """Say where the loops of a revision would run, as the reconciler itself finds it."""
+        record = WorkflowRecord(new.workflow, 1, new.digest, 0.0, 0.0)
+        copy = WorkflowImage(record, new)
+        if workflow is not None:
+            copy = replace(workflow, compiled=new, loops=dict(workflow.loops), slots_due=set(), widest={}, moves={})
+        copy.put_loops(_loops(copy, new, copy.record.revision + 1, self._image.node_types))
+        pools = {id_: plan.pool for id_, plan in copy.plans.items()}
+        found = forecast(copy.picture(), self._image.fleet, pools)
+        placed: dict[str, list[str] | Why] = {}
+        for plan in new.plans:
+            replicas = [found[id_] for id_ in copy.loops[plan.loop].replicas if id_ in found]
+            homeless = [one for one in replicas if isinstance(one, Why)]
+            placed[plan.loop] = homeless[0] if homeless else [one for one in replicas if isinstance(one, str)]
+        return placed
+
+    async def _warned(self, workflow: WorkflowImage | None, new: Compiled, difference: Difference) -> Difference:
+        """Add to a difference why the revision that runs could not take over again from the new one."""
+        if workflow is None:
+            return difference
+        reasons = cannot_go_back(new, workflow.compiled, self._image.node_types)
+        if not reasons:
+            return difference
+        nodes = {plan.loop: {f"node '{step.node}' " for step in plan.steps} for plan in new.plans}
+        loops = tuple(
+            replace(
+                one, reasons=(*one.reasons, *(r for r in reasons if any(map(r.startswith, nodes.get(one.name, ())))))
+            )
+            for one in difference.loops
+        )
+        return replace(difference, loops=loops)
 
     def _refuse_conflict(self, name: str, workflow: WorkflowImage | None, if_revision: int | None) -> None:
         current = workflow.record.revision if workflow is not None else 0
@@ -153,17 +256,47 @@ def _compiled(checked: Checked) -> Compiled:
     return checked.compiled
 
 
-def _loops(workflow: WorkflowImage, new: Compiled, number: int) -> list[LoopRecord]:
+def _rolling_out(
+    record: WorkflowRecord, before: WorkflowRecord | None, *, touches: bool, returned: bool
+) -> WorkflowRecord:
+    """Return the record of a new revision with its rollout begun; one that touches nothing is as healthy as before."""
+    healthy = before.healthy if before is not None else 0
+    if before is not None and before.state == RolloutState.HEALTHY and not touches:
+        return replace(record, state=int(RolloutState.HEALTHY), healthy=record.revision)
+    returned_from = before.revision if before is not None and returned else 0
+    return replace(record, state=int(RolloutState.PROGRESSING), healthy=healthy, returned_from=returned_from)
+
+
+def _loops(workflow: WorkflowImage, new: Compiled, number: int, node_types: Mapping[str, NodeType]) -> list[LoopRecord]:
     """Return the loops that a revision creates, changes or removes; the others are not touched."""
     desired = workflow.desired
+    scaled = _scaled(workflow, new, node_types)
     changed = []
     for plan in new.plans:
-        old = workflow.loops.get(plan.loop)
+        old, count = workflow.loops.get(plan.loop), scaled[plan.loop]
         if old is None:
-            changed.append(LoopRecord(new.workflow, number, plan, desired))
+            changed.append(LoopRecord(new.workflow, number, plan, desired, scaled=count))
         elif old.removed or old.plan.digest != plan.digest:
             wanted = Desired.RUNNING if old.removed else old.desired
-            changed.append(replace(old, revision=number, plan=plan, desired=wanted, removed=False, entered=False))
+            changed.append(
+                replace(old, revision=number, plan=plan, desired=wanted, removed=False, entered=False, scaled=count)
+            )
+        elif old.scaled != count:
+            changed.append(replace(old, scaled=count, entered=False))
     names = {plan.loop for plan in new.plans}
     changed += [replace(old, removed=True) for old in workflow.loops.values() if old.name not in names]
     return changed
+
+
+def _scaled(workflow: WorkflowImage, new: Compiled, node_types: Mapping[str, NodeType]) -> dict[str, int]:
+    """Return the replicas that somebody asked for and that a revision keeps: unless it says another number itself."""
+    plans = {plan.loop: plan for plan in new.plans}
+    kept: dict[str, int] = {}
+    for name, plan in plans.items():
+        root = root_of(name)
+        old, head = workflow.loops.get(root), plans.get(root, plan)
+        tails = [one for one in new.plans if root_of(one.loop) == root and one is not head]
+        keeps = old is not None and not old.removed and old.plan.replicas == head.replicas
+        keeps = keeps and obstacle(head, tails, node_types) is None
+        kept[name] = old.scaled if old is not None and keeps else 0
+    return kept

@@ -5,14 +5,17 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from sqlalchemy import Connection
 
 from treadle_controller.cluster.model import Desired, LoopRecord
-from treadle_controller.errors import Conflict, NotFound
+from treadle_controller.errors import Conflict, NotFound, Refused
 from treadle_controller.leader.image import WorkflowImage
+from treadle_controller.leader.scaling import obstacle
 from treadle_controller.store import agents, workflows
+
+DRAIN_S: Final = 60.0  # a drain that says nothing else may take so long
 
 if TYPE_CHECKING:
     from treadle_controller.leader.leader import Leader
@@ -68,6 +71,22 @@ class Commands:
         await self._put(found, changed, code="loop-restarted", actor=actor)
         return found, self._again(found, loops)
 
+    async def scale(
+        self, workflow: str, loop: str, count: int, *, actor: str, dry: bool = False
+    ) -> tuple[WorkflowImage, list[LoopRecord]]:
+        """Give a loop and its tails so many replicas. Raises Refused with the reason where that is not possible."""
+        found, loops = self.target(workflow, loop)
+        self._refuse_deleting(found)
+        head, tails = found.loops[loop], [one.plan for one in loops if one.name != loop]
+        why = obstacle(head.plan, tails, self._image.node_types)
+        if why is not None and (count > 1 or head.plan.tail_of is not None):
+            raise Refused(why.message, reason=why.code, kind="loop", name=f"{workflow}/{loop}")
+        if dry:
+            return found, [replace(one, scaled=count) for one in loops]
+        changed = [replace(one, scaled=count, entered=False) for one in loops if one.count != count]
+        await self._put(found, changed, code="loop-scaled", actor=actor)
+        return found, self._again(found, loops)
+
     async def delete(self, name: str, *, with_queues: bool, actor: str) -> None:
         """Drain all loops and let go of the workflow; returns when it is gone."""
         found = self.workflow(name)
@@ -89,19 +108,25 @@ class Commands:
         self.agent(name)
         self._leader.roster.set_cordoned(name, cordoned=cordoned)
         if not cordoned:
-            self._image.fleet.agents[name].draining = False
+            self._drained_until(name, 0.0)
+            self._leader.roster.leaving.stay(name)
+            self._leader.roster.note_joined()
         code = "agent-cordoned" if cordoned else "agent-uncordoned"
         self._leader.journal.add("agent", name, code, code.replace("-", " "), actor=actor)
         record = self._image.agents[name]
         await self._leader.store.write(lambda connection: agents.put_agent(connection, record))
 
-    async def drain(self, name: str, *, actor: str) -> None:
-        """Cordon an agent and hand its loops over."""
+    async def drain(self, name: str, *, actor: str, deadline_s: float = DRAIN_S) -> None:
+        """Cordon an agent and hand its loops over, one by one; what is left at the deadline is forced off it."""
+        self.agent(name)
+        self._drained_until(name, time.time() + deadline_s)
+        self._leader.roster.leaving.drain(name, deadline_s, stopping=False)
+        message = f"its loops are handed over within {deadline_s:g} s"
+        self._leader.journal.add("agent", name, "agent-draining", message, actor=actor)
         await self.cordon(name, cordoned=True, actor=actor)
-        self._image.fleet.agents[name].draining = True
-        self._image.fleet.changed()
-        for _, assignment in self._image.held_by(name):
-            self._leader.touch(assignment.id.workflow)
+
+    def _drained_until(self, name: str, until: float) -> None:
+        self._image.agents[name] = replace(self._image.agents[name], drain_until=until)
 
     async def _put(
         self,

@@ -46,6 +46,7 @@ class Deletion:
         self._leader.image.workflows.pop(workflow.name, None)
         for key, record in list(self._leader.image.queues.items()):
             if record.workflow == workflow.name:
+                self._leader.image.mirror_due.add(record.queue.name)
                 self._leader.image.queues[key] = type(record)(record.workflow, record.queue, mentioned=False)
         self._leader.journal.add("workflow", workflow.name, "workflow-deleted", "it is gone", workflow=workflow.name)
         self._leader.watchers.state_changed(workflow.name)
@@ -56,7 +57,7 @@ class Deletion:
     async def _clear_redis(self, workflow: WorkflowImage) -> None:
         admin = self._leader.link.admin
         for plan in workflow.compiled.plans:
-            for replica in range(plan.replicas):
+            for replica in range(max(plan.replicas, workflow.widest.get(plan.loop, 0))):
                 await admin.forget(LoopKey(workflow.name, plan.loop, replica))
         if workflow.record.with_queues:
             await self._delete_queues(workflow)
@@ -68,5 +69,6 @@ class Deletion:
         for queue in [queue.name for queue in workflow.compiled.queues if queue.name not in others]:
             await self._leader.link.admin.delete(queue)
             await self._leader.store.write(partial(dictionary.drop_queue, namespace=image.namespace, name=queue))
+            image.mirror_due.add(queue)
             for key in [key for key in image.queues if key[0] == queue]:
                 del image.queues[key]

@@ -37,7 +37,12 @@ class WorkflowImage:
     probes: dict[str, Probing] = field(default_factory=dict)
     drained: set[str] = field(default_factory=set)
     was_completed: bool = False
+    unsaved: set[ReplicaId] = field(default_factory=set)  # completed, which is not on disk yet
+    moves: dict[ReplicaId, str] = field(default_factory=dict)  # replicas that are to go to another agent
     limits_due: bool = True  # Redis has yet to be told the limits of its queues
+    slots_due: set[str] = field(default_factory=set)  # queues whose reader slots may no longer be right
+    widest: dict[str, int] = field(default_factory=dict)  # how many replicas a loop was ever meant to have
+    _readers: dict[str, list[str]] | None = None  # loops by the queues that they read, once somebody asked
 
     @property
     def name(self) -> str:
@@ -45,13 +50,49 @@ class WorkflowImage:
 
     def put_loops(self, loops: Iterable[LoopRecord]) -> None:
         """Take over loops and bring all into plan order, those that are to go last."""
-        self.loops.update({loop.name: loop for loop in loops})
+        for loop in loops:
+            self._note_slots(self.loops.get(loop.name), loop)
+            self.loops[loop.name] = loop
         ranks = {plan.loop: rank for rank, plan in enumerate(self.compiled.plans)}
         order = sorted(self.loops.values(), key=lambda loop: ranks.get(loop.name, len(ranks)))
         self.loops = {loop.name: loop for loop in order}
 
+    def drop_loop(self, name: str) -> LoopRecord:
+        """Forget a loop; returns it as it was."""
+        loop = self.loops.pop(name)
+        self._readers = None
+        self.slots_due.update(loop.plan.reads)
+        return loop
+
+    def readers(self, queue: str) -> Iterator[LoopRecord]:
+        """Yield the loops that read a queue, those that are to go too."""
+        if self._readers is None:
+            self._readers = {}
+            for loop in self.loops.values():
+                for read in loop.plan.reads:
+                    self._readers.setdefault(read, []).append(loop.name)
+        yield from (self.loops[name] for name in self._readers.get(queue, ()))
+
+    def _note_slots(self, old: LoopRecord | None, new: LoopRecord) -> None:
+        """Take note of whose slots have to be looked at when a loop takes the place of another."""
+        self.widest[new.name] = max(self.widest.get(new.name, 0), new.count)
+        if old is None or old.plan is not new.plan:
+            self._readers = None
+            self.slots_due.update(new.plan.reads, old.plan.reads if old is not None else ())
+        elif (old.count, old.desired, old.removed) != (new.count, new.desired, new.removed):
+            self.slots_due.update(new.plan.reads)
+
     def picture(self) -> Picture:
-        return Picture(self.loops, self.assignments, self.observed, self.tops, self.drained, self.compiled.max_parallel)
+        return Picture(
+            self.loops,
+            self.assignments,
+            self.observed,
+            self.tops,
+            self.drained,
+            self.compiled.max_parallel,
+            self.record.healthy,
+            self.moves,
+        )
 
     @property
     def waiting(self) -> bool:
@@ -79,6 +120,8 @@ class Image:
     node_types: dict[str, NodeType] = field(default_factory=dict)
     queues: dict[tuple[str, str], QueueRecord] = field(default_factory=dict)  # by queue and workflow
     epoch: int = 0  # the last one given out
+    mirror_due: set[str] = field(default_factory=set)  # queues whose entry in Redis is old
+    mirror_whole: bool = True  # all of them are
     _held: dict[str, dict[ReplicaId, WorkflowImage]] = field(default_factory=dict)  # by agent
 
     def next_epoch(self) -> int:
@@ -91,10 +134,17 @@ class Image:
         before = workflow.assignments.get(id_)
         if before is not None and before.held:
             self._held[before.agent].pop(id_, None)
+            self._count_releasing(before, -1)
         if assignment.held:
             self._held.setdefault(assignment.agent, {})[id_] = workflow
+            self._count_releasing(assignment, 1)
         workflow.assignments[id_] = assignment
         workflow.tops[id_.loop] = max(workflow.tops.get(id_.loop, 0), id_.replica + 1)
+
+    def _count_releasing(self, assignment: Assignment, by: int) -> None:
+        agent = self.fleet.get(assignment.agent) if assignment.releasing else None
+        if agent is not None:
+            agent.releasing += by
 
     def drop_assignments(self, workflow: WorkflowImage, loop: str) -> list[ReplicaId]:
         """Forget who held the replicas of a loop; returns those that there were."""
@@ -104,12 +154,22 @@ class Image:
             self._held.get(workflow.assignments.pop(id_).agent, {}).pop(id_, None)
         return gone
 
+    def retire(self, workflow: WorkflowImage, id_: ReplicaId) -> None:
+        """Forget a replica that its loop no longer has and nobody holds."""
+        del workflow.assignments[id_]
+        workflow.plans.pop(id_, None)
+        workflow.observed.pop(id_, None)
+        left = (one.replica + 1 for one in workflow.assignments if one.loop == id_.loop)
+        workflow.tops[id_.loop] = max(left, default=0)
+
     def held_by(self, agent: str) -> Iterator[tuple[WorkflowImage, Assignment]]:
         for id_, workflow in list(self._held.get(agent, {}).items()):
             yield workflow, workflow.assignments[id_]
 
     def standing(self, workflow: WorkflowImage, loop: LoopRecord, id_: ReplicaId) -> Standing:
         """Return what one replica is."""
+        if id_ in workflow.unsaved:
+            return Standing(State.DRAINING, Why("completing", "it has completed, which is being stored"))
         assignment = workflow.assignments.get(id_)
         agent = self.fleet.get(assignment.agent) if assignment is not None else None
         return replica_standing(loop, assignment, workflow.observed.get(id_), agent, workflow.waits.get(id_))

@@ -10,6 +10,8 @@ from collections.abc import Callable, Coroutine, Iterable
 from dataclasses import replace
 from typing import Any, Final
 
+from sqlalchemy import Connection
+
 from treadle.errors import QueueError
 from treadle_controller.cluster.actions import Place
 from treadle_controller.cluster.model import Desired, ReplicaId, State
@@ -21,16 +23,21 @@ from treadle_controller.leader.image import Image, WorkflowImage
 from treadle_controller.leader.journal import Journal
 from treadle_controller.leader.link import QueueLink
 from treadle_controller.leader.logs import LogHub
+from treadle_controller.leader.mirror import mirror
+from treadle_controller.leader.rebalancing import Rebalancing
+from treadle_controller.leader.rolling import Rolling
 from treadle_controller.leader.roster import Roster
 from treadle_controller.leader.settle import Settler
+from treadle_controller.leader.slots import Slots
 from treadle_controller.leader.watch import Watchers
-from treadle_controller.store import Store, workflows
+from treadle_controller.store import Store, assignments, workflows
 
 _log = logging.getLogger(__name__)
 _TICK_S: Final = 0.1
 _PROBE_S: Final = 0.05
 _TAIL_DEADLINE_S: Final = 60.0  # a tail that can't work its queue off is let go then; the messages stay
 _RETRY_WRITE_S: Final = 1.0
+_RECORD_S: Final = 10.0
 
 
 class Leader:
@@ -65,14 +72,18 @@ class Leader:
         self._touched: dict[str, dict[str, None] | None] = {}  # loops by workflow; None: all of it
         self._settler = Settler(image, self.journal, self.unsent, clock)
         self._admission = Admission(image, link, self.unsent, self.persist)
+        self._slots = Slots(image, link, self.journal, self.unsent, self.persist)
         self.deletion = Deletion(self)
         sessions = Sessions(settings or SessionSettings(), started=clock(), make_id=lambda: uuid.uuid4().hex)
         self.roster = Roster(self, sessions)
         self.logs = LogHub(image, self.roster.streams)
+        self.apply_lock = asyncio.Lock()  # one document at a time, whoever applies it
+        self.rolling = Rolling(self)
 
     async def start(self) -> None:
         """Meet Redis and look at everything once. Raises UnfitRedis."""
         self.link.on_up, self.link.on_down = self._redis_up, self._redis_down
+        self.link.on_notice = lambda code, message: self.journal.add("controller", self.name, code, message)
         for workflow in self.image.workflows.values():
             self.touch(workflow.name)
             for assignment in workflow.assignments.values():
@@ -80,6 +91,7 @@ class Leader:
                 if assignment.held and not assignment.releasing and loop is not None:
                     self.unsent[assignment.id] = Place(assignment.id, assignment.agent, loop)
             workflow.was_completed = self.image.is_completed(workflow)
+            self.rolling.watch(workflow)
         await self.link.start()
 
     async def run(self) -> None:
@@ -94,7 +106,10 @@ class Leader:
             "rounds": self._run_rounds(),
             "sessions": self._run_ticks(),
             "tails": self._run_probes(),
+            "rollouts": self.rolling.run(),
+            "rebalancing": Rebalancing(self).run(),
             "beat": self.link.run(),
+            "beat's record": self._run_records(),
         }
 
     def touch(self, workflow: str, loop: str = "") -> None:
@@ -131,12 +146,15 @@ class Leader:
         found = [workflow for name in touched if (workflow := self.image.workflows.get(name)) is not None]
         for workflow in found:
             self._settler.settle(workflow, changes, touched[workflow.name])
-            self._note_completion(workflow)
             if workflow.probes:
                 self._draining.set()
         changes.events = self.journal.take_unsaved()
         if changes.to_write:
             await self.persist(changes)
+        for workflow in found:
+            workflow.unsaved.difference_update(changes.assignments)
+            self._note_completion(workflow)
+        self.roster.handed_over(changes.let_go)
         admitted = await self._tell_redis(changes, found)
         self._send(changes, admitted)
         for workflow in found:
@@ -148,7 +166,10 @@ class Leader:
             return []
         try:
             await self._admission.limit(touched)
+            await mirror(self.image, self.link)
             await self._admission.leave(loop for loop in changes.dropped)
+            await self._slots.settle(touched)
+            await self._slots.retire(touched)
             return await self._admission.admit()
         except QueueError as exc:
             self.link.fail(exc.message)
@@ -178,6 +199,13 @@ class Leader:
         while True:
             await asyncio.sleep(_TICK_S)
             self.roster.tick()
+
+    async def _run_records(self) -> None:
+        """Keep the last beat, so that a Redis that goes back while no controller runs is found out."""
+        while True:
+            await asyncio.sleep(_RECORD_S)
+            if self.link.up:
+                await self.persist(Changes(beat=self.link.beat))
 
     async def _run_probes(self) -> None:
         while True:
@@ -214,22 +242,32 @@ class Leader:
 
     def _redis_up(self, renewed: str) -> None:
         self.journal.add("controller", self.name, "redis-connected", "the queues can be reached")
-        redis_id = self.link.redis_id
-        task = asyncio.ensure_future(
-            self.store.write(lambda connection: workflows.set_redis_id(connection, self.image.namespace, redis_id))
-        )
-        task.add_done_callback(_log_failure)
+        self._store_redis(self.link.redis_id, self.link.beat)
         if renewed:
             self.journal.add("controller", self.name, "redis-rolled-back", renewed)
             self._renew_everything()
+        self.roster.end_sessions_of_other_redis(self.link.redis_id)
+        self.image.mirror_whole = True
+        self._slots.forget()
         for workflow in self.image.workflows.values():
             self.touch(workflow.name)
+
+    def _store_redis(self, redis_id: str, beat: int) -> None:
+        def write(connection: Connection) -> None:
+            workflows.set_redis_id(connection, self.image.namespace, redis_id)
+            assignments.put_counter(connection, "beat", beat)
+
+        task = asyncio.ensure_future(self.store.write(write))
+        task.add_done_callback(_log_failure)
 
     def _redis_down(self, problem: str) -> None:
         self.journal.add("controller", self.name, "redis-unreachable", problem)
 
     def _renew_everything(self) -> None:
-        """Give every loop a new epoch, and enter all writers again: Redis no longer knows what it knew."""
+        """Give every loop a new epoch, and enter all writers again: Redis no longer knows what it knew.
+
+        Loops that had completed run again: if Redis still knows that they have, they complete at once.
+        """
         for workflow in self.image.workflows.values():
             workflow.limits_due = True
             loops = [replace(loop, entered=False) for loop in workflow.loops.values() if not loop.removed]
@@ -237,10 +275,12 @@ class Leader:
             self.changes.loops |= {(workflow.name, loop.name): loop for loop in loops}
             for id_, old in list(workflow.assignments.items()):
                 loop = workflow.loops.get(id_.loop)
-                if old.held and not old.releasing and loop is not None and loop.desired is not Desired.STOPPED:
-                    new = replace(old, epoch=self.image.next_epoch(), sequence=old.sequence + 1)
-                    self.image.put_assignment(workflow, new)
-                    self.changes.assignments[id_] = new
+                if loop is None or old.releasing or (loop.desired is Desired.STOPPED and old.held):
+                    continue
+                new = replace(old, epoch=self.image.next_epoch(), sequence=old.sequence + 1, completed=False)
+                self.image.put_assignment(workflow, new)
+                self.changes.assignments[id_] = new
+                if new.held:
                     self.unsent[id_] = Place(id_, new.agent, loop)
         self.changes.epoch = self.image.epoch
 
@@ -250,4 +290,4 @@ class Leader:
 
 def _log_failure(task: asyncio.Future[None]) -> None:
     if not task.cancelled() and task.exception() is not None:
-        _log.error("the id of the Redis namespace could not be stored", exc_info=task.exception())
+        _log.error("the id of the Redis namespace and its beat could not be stored", exc_info=task.exception())

@@ -11,6 +11,7 @@ from typing import Final
 from treadle.errors import QueueError
 from treadle.queues.admin import QueueAdmin
 from treadle.queues.check import ServerReport
+from treadle.queues.library import Move
 from treadle.queues.stats import QueueStats
 from treadle_controller.errors import UnfitRedis
 
@@ -20,32 +21,40 @@ _CHECK_S: Final = 60.0
 _CACHE_S: Final = 0.5
 
 
-def _ignore(_: str) -> None:
+def _ignore(*_: str) -> None:
     """Nobody listens yet."""
 
 
 class QueueLink:
-    """Watches over the namespace in Redis. Told of changes: `on_up(renewed)` and `on_down(problem)`.
+    """Watches over the namespace in Redis. Told of changes: `on_up(renewed)`, `on_down(problem)`.
 
-    `renewed` says why epochs have to be given out anew: the server lost writes, or is another one.
+    `renewed` says why epochs have to be given out anew: the server lost writes, or is another one. What people
+    should know besides goes to `on_notice(code, message)`. `beat` is the last one known from before.
     """
 
-    def __init__(self, admin: QueueAdmin, *, term: int, redis_id: str) -> None:
+    def __init__(self, admin: QueueAdmin, *, term: int, redis_id: str, beat: int = 0) -> None:
         self.admin = admin
         self.term = term
         self.redis_id = redis_id
         self.up = False
         self.problem = "Redis has not been reached yet"
         self.report: ServerReport | None = None
+        self.checked = 0.0  # wall clock, for people
         self.renewals = 0  # how often Redis came back with less than it had
         self.on_up: Callable[[str], None] = _ignore
         self.on_down: Callable[[str], None] = _ignore
-        self._beat = 0
+        self.on_notice: Callable[[str, str], None] = _ignore
+        self._beat = beat
         self._checked_at = float("-inf")
         self._figures: dict[str, tuple[float, QueueStats]] = {}
 
+    @property
+    def beat(self) -> int:
+        """The last beat that Redis confirmed."""
+        return self._beat
+
     async def start(self) -> None:
-        """Meet the server once. Raises UnfitRedis when it would lose messages; goes on when it does not answer."""
+        """Meet the server once. Raises UnfitRedis when it can't be used; goes on when it does not answer."""
         try:
             await self._meet()
         except QueueError as exc:
@@ -62,7 +71,7 @@ class QueueLink:
         try:
             if not self.up or time.monotonic() - self._checked_at > _CHECK_S:
                 await self._meet()
-            beat, redis_id = await self.admin.beat(self.term)
+            beat, redis_id = await self._raise_beat()
         except UnfitRedis as exc:
             self.fail(exc.message)
         except QueueError as exc:
@@ -99,23 +108,48 @@ class QueueLink:
     def _fail(self, exc: QueueError) -> None:
         self.fail(exc.message)
 
+    async def _raise_beat(self) -> tuple[int, str]:
+        """Raise the beat; functions that somebody has flushed are loaded again at once."""
+        try:
+            return await self.admin.beat(self.term)
+        except QueueError as exc:
+            if exc.details.get("reason") != "UNLOADED":
+                raise
+        await self._load()
+        return await self.admin.beat(self.term)
+
     async def _meet(self) -> None:
-        report = await self.admin.check_server()
-        self._checked_at = time.monotonic()
-        for warning in report.warnings if self.report is None else ():
-            _log.warning("Redis: %s", warning)
-        self.report = report
-        if report.refusal is not None:
-            raise UnfitRedis(report.refusal)
+        await self._check()
+        await self._load()
         if self.up:
             return
-        await self.admin.load_functions()
         redis_id = await self.admin.namespace_id()
         beat, _ = await self.admin.beat(self.term)
         renewed = self._judge(redis_id, beat)
         self.renewals += bool(renewed)
         self.redis_id, self._beat, self.up, self.problem = redis_id, beat, True, ""
         self.on_up(renewed)
+
+    async def _check(self) -> None:
+        report = await self.admin.check_server()
+        before, self.report = self.report, report
+        self._checked_at, self.checked = time.monotonic(), time.time()
+        for warning in report.warnings:
+            if before is None or warning not in before.warnings:
+                _log.warning("Redis: %s", warning)
+                self.on_notice("redis-warning", warning)
+        if report.refusal is not None:
+            raise UnfitRedis(report.refusal)
+
+    async def _load(self) -> None:
+        try:
+            move = await self.admin.load_functions()
+        except QueueError as exc:
+            if exc.details.get("reason") == "LIBRARY":
+                raise UnfitRedis(exc.message) from exc
+            raise
+        if move is Move.LOAD:
+            self.on_notice("redis-functions-loaded", "the functions were missing or older and have been loaded")
 
     def _judge(self, redis_id: str, beat: int) -> str:
         if self.redis_id and redis_id != self.redis_id:

@@ -52,4 +52,5 @@ def absent(record: AgentRecord) -> Agent:
         uses=frozenset(record.uses),
         liveness=Liveness.DISCONNECTED,
         cordoned=record.cordoned,
+        draining=record.drain_until > 0.0,
     )

@@ -17,6 +17,7 @@ from treadle_controller.cluster.model import Assignment, Observed, ReplicaId, St
 from treadle_controller.cluster.sessions import Lost, Refused, Sessions
 from treadle_controller.leader import node_types, wire
 from treadle_controller.leader.image import WorkflowImage
+from treadle_controller.leader.leaving import Leaving
 from treadle_controller.leader.stream import AgentStream
 from treadle_controller.store.records import AgentRecord
 
@@ -32,6 +33,7 @@ _DECISIVE: Final = (
     State.LOST,
 )  # the reconciler may have to act
 _PATIENCE_S: Final = 5.0  # an agent says at once that it has heard; if it does not, it is told again
+_FAREWELL_S: Final = 10.0  # for an agent that is being stopped and does not say how long that may take
 _MOST_AWAY_S: Final = 0.5  # between two ticks; a longer gap was our own pause, not the agents' silence
 
 
@@ -46,6 +48,9 @@ class Roster:
         self.heartbeats: dict[str, float] = {}  # wall clock, for people
         self._plans = wire.Plans()
         self._ticked_at = leader.clock()
+        self.joined = 0  # how often an agent came that was not there, or was of no use, before
+        self.joined_at = float("-inf")
+        self.leaving = Leaving(leader)
         self._sent: deque[tuple[float, ReplicaId]] = deque()  # what was sent, and when it has to be answered
         for name in self._image.agents:
             sessions.expect(name)
@@ -60,16 +65,17 @@ class Roster:
             self._leader.journal.add("agent", hello.agent, opened.why.code, opened.why.message)
             return opened.why
         self._end(hello.agent, opened.replaces, Why("session-replaced", "a newer session of this agent exists"))
-        stream = AgentStream(hello.agent, opened.session, self._leader.clock)
+        stream = AgentStream(hello.agent, opened.session, self._leader.clock, redis_id=self._leader.link.redis_id)
         self.streams[hello.agent] = stream
         self._know(hello)
+        self.leaving.returned(hello.agent)
         self._adopt(hello)
         stream.welcome(self._welcome(opened.session, opened.interval_s, opened.lease_s), self._full_set(hello.agent))
         self._leader.journal.add("agent", hello.agent, "agent-connected", f"runs {len(hello.running)} loops")
         for problem in hello.catalog_errors:
             self._leader.journal.add("agent", hello.agent, problem.code or "bad-catalog", problem.message)
         self._leader.logs.subscribe()
-        self._touch_waiting()
+        self.touch_waiting()
         return stream
 
     def closed(self, stream: AgentStream) -> None:
@@ -83,6 +89,12 @@ class Roster:
         message = f"its session ended{because}; its loops are held"
         self._leader.journal.add("agent", stream.agent, "agent-disconnected", message)
 
+    def end_sessions_of_other_redis(self, redis_id: str) -> None:
+        """Have agents come anew that were told to expect another Redis namespace: they would start no loop here."""
+        for stream in list(self.streams.values()):
+            if stream.redis_id not in ("", redis_id):
+                stream.end(Why("redis-renewed", "the queues are those of another Redis namespace now"))
+
     def tick(self) -> None:
         """Judge the agents whose time is over; to be called many times a second."""
         now = self._leader.clock()
@@ -91,6 +103,7 @@ class Roster:
             self.sessions.postpone(away)
         for lost in self.sessions.tick(now):
             self._lose(lost)
+        self.leaving.tick(now)
         while self._sent and self._sent[0][0] <= now:
             self._send_again(self._sent.popleft()[1])
 
@@ -101,6 +114,10 @@ class Roster:
             return
         count = sum(1 for _ in self._image.held_by(lost.agent))
         self._set_liveness(lost.agent, Liveness.LOST)
+        self.leaving.note_lost(agent)
+        if agent.stopping and not count:
+            self._leader.journal.add("agent", lost.agent, "agent-stopped", "it was stopped, and held nothing any more")
+            return
         message = f"{lost.why.message}; its {count} loops are placed elsewhere"
         self._leader.journal.add("agent", lost.agent, "agent-lost", message)
 
@@ -122,14 +139,20 @@ class Roster:
             uses=tuple(sorted(one.uses for one in offered)),
             cordoned=known.cordoned if known is not None else False,
             seen=time.time(),
+            drain_until=known.drain_until if known is not None else 0.0,
         )
+        before = self._image.fleet.get(hello.agent)
+        if before is None or before.liveness is Liveness.LOST or before.stopping:
+            self.note_joined()
         new = {one.uses: one for one in offered if self._image.node_types.get(one.uses) != one}
         self._image.node_types |= new
         self._image.agents[hello.agent] = record
         self._leader.changes.agents[hello.agent] = record
         self._leader.changes.node_types |= new
-        self._image.fleet.put(as_agent(record))
-        self._touch_held(hello.agent)
+        agent = as_agent(record)
+        agent.code = {one.uses: one.digest for one in offered if one.digest}
+        self._image.fleet.put(agent)
+        self.touch_held(hello.agent)
 
     def _adopt(self, hello: pb.Hello) -> None:
         """Take over what the agent runs; what it was to let go and does not run, is let go."""
@@ -143,6 +166,23 @@ class Roster:
                 workflow.observed[assignment.id] = _with_report(gone, workflow.observed.get(assignment.id))
             else:
                 workflow.observed.pop(assignment.id, None)
+                self._note_code(workflow, assignment)
+
+    def _note_code(self, workflow: WorkflowImage, assignment: Assignment) -> None:
+        """Take in that a loop is about to start with the code that its agent has now, whatever it had before."""
+        code = self._image.fleet.code_of(assignment.agent, workflow.plans[assignment.id])
+        if code is not None and code != assignment.code:
+            new = replace(assignment, code=code)
+            self._image.put_assignment(workflow, new)
+            self._leader.changes.assignments[assignment.id] = new
+
+    def note_joined(self) -> None:
+        """Take note that there is an agent more for loops."""
+        self.joined += 1
+        self.joined_at = self._leader.clock()
+
+    def handed_over(self, let_go: Iterable[Assignment]) -> None:
+        self.leaving.handed_over(let_go)
 
     def _welcome(self, session: str, interval_s: float, lease_s: float) -> pb.Welcome:
         return pb.Welcome(
@@ -175,14 +215,10 @@ class Roster:
 
     def heartbeat(self, stream: AgentStream, beat: pb.Heartbeat) -> None:
         self.observe(stream.agent, beat.statuses)
-        agent = self._image.fleet.get(stream.agent)
-        if agent is not None and agent.redis_reachable != beat.redis_reachable:
-            agent.redis_reachable = beat.redis_reachable
-            code = "agent-redis-back" if beat.redis_reachable else "agent-redis-lost"
-            message = "its Redis answers again" if beat.redis_reachable else "its Redis does not answer it"
-            self._leader.journal.add("agent", stream.agent, code, message)
-            self._image.fleet.changed()
-            self._touch_waiting()
+        if beat.HasField("round_trip"):
+            self.sessions.measured(stream.agent, beat.round_trip.ToTimedelta().total_seconds())
+        silence_s = beat.redis_silence.ToTimedelta().total_seconds()
+        self.leaving.redis(stream.agent, reachable=beat.redis_reachable, silence_s=silence_s)
         stream.send(pb.SessionResponse(heartbeat_answer=pb.HeartbeatAnswer(sequence=beat.sequence)))
 
     def report(self, stream: AgentStream, report: pb.Report) -> None:
@@ -197,15 +233,15 @@ class Roster:
                 )
         stream.send(pb.SessionResponse(report_answer=pb.ReportAnswer(sequence=report.sequence, answers=answers)))
 
-    def farewell(self, stream: AgentStream) -> None:
-        """Drain an agent that is being stopped."""
+    def farewell(self, stream: AgentStream, farewell: pb.Farewell) -> None:
+        """Drain an agent that is being stopped; what it has not let go by its deadline is placed elsewhere anyway."""
         agent = self._image.fleet.get(stream.agent)
-        if agent is None or agent.draining:
+        if agent is None or agent.stopping:
             return
-        agent.draining = True
-        self._image.fleet.changed()
-        self._leader.journal.add("agent", stream.agent, "agent-draining", "it is being stopped, its loops are drained")
-        self._touch_held(stream.agent)
+        limit_s = farewell.deadline.ToTimedelta().total_seconds() if farewell.HasField("deadline") else _FAREWELL_S
+        message = f"it is being stopped, its loops are handed over within {limit_s:g} s"
+        self._leader.journal.add("agent", stream.agent, "agent-draining", message)
+        self.leaving.drain(stream.agent, limit_s, stopping=True)
 
     def observe(self, agent: str, statuses: Iterable[loop_pb2.LoopStatus]) -> list[pb.StatusAnswer.ValueType]:
         """Take over statuses, the latest of each replica; returns an answer for each."""
@@ -285,7 +321,7 @@ class Roster:
         agent = self._image.fleet.agents[name]
         agent.cordoned = cordoned
         self._image.fleet.changed()
-        self._touch_waiting()
+        self.touch_waiting()
 
     def _set_liveness(self, name: str, liveness: Liveness) -> None:
         agent = self._image.fleet.get(name)
@@ -293,14 +329,14 @@ class Roster:
             return
         agent.liveness = liveness
         self._image.fleet.changed()
-        self._touch_held(name)
+        self.touch_held(name)
 
-    def _touch_held(self, agent: str) -> None:
+    def touch_held(self, agent: str) -> None:
         """Look again at whatever an agent holds."""
         for _, assignment in self._image.held_by(agent):
             self._leader.touch(assignment.id.workflow, assignment.id.loop)
 
-    def _touch_waiting(self) -> None:
+    def touch_waiting(self) -> None:
         """Look again at whatever could not be placed so far."""
         for workflow in self._image.workflows.values():
             if workflow.waits:

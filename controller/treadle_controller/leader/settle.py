@@ -75,7 +75,9 @@ class Settler:
             restarts=action.loop.restarts,
             releasing=False,
             completed=False,
+            code=self._image.fleet.code_of(action.agent, action.loop.plan) or "",
         )
+        workflow.moves.pop(action.id, None)
         changes.epoch = new.epoch
         workflow.plans[action.id] = action.loop.plan
         self._put(workflow, new, changes)
@@ -107,15 +109,18 @@ class Settler:
         completed = action.state is State.COMPLETED
         new = replace(old, held=False, releasing=False, completed=completed, committed=committed, errors=errors)
         self._put(workflow, new, changes)
+        if completed:
+            workflow.unsaved.add(action.id)
         self._image.fleet.give(old.agent, workflow.plans[action.id].pool)
         self._unsent.pop(action.id, None)
+        workflow.slots_due.update(workflow.plans[action.id].reads)
         changes.let_go.append(new)
         code = f"loop-{action.state.name.lower()}"
         why = action.why.message if action.why is not None else f"{committed} iterations committed"
         self._tell(workflow, action.id, code, f"{action.state.name.lower()} on {old.agent}: {why}")
 
     def _drop(self, workflow: WorkflowImage, action: Drop, changes: Changes) -> None:
-        loop = workflow.loops.pop(action.loop)
+        loop = workflow.drop_loop(action.loop)
         for id_ in self._image.drop_assignments(workflow, loop.name):
             workflow.observed.pop(id_, None)
             workflow.plans.pop(id_, None)

@@ -19,9 +19,10 @@ Change = pb.Assignment | pb.Release
 class AgentStream:
     """Messages for one agent in one session. Iterate over it to send them; it ends after a Goodbye."""
 
-    def __init__(self, agent: str, session: str, clock: Callable[[], float]) -> None:
+    def __init__(self, agent: str, session: str, clock: Callable[[], float], *, redis_id: str = "") -> None:
         self.agent = agent
         self.session = session
+        self.redis_id = redis_id  # of the namespace that it was told to expect
         self.why: Why | None = None  # it was ended, if the controller did
         self.last_report = 0  # the newest report whose events were taken over
         self._clock = clock

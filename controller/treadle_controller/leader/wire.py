@@ -29,7 +29,25 @@ def observed(status: loop_pb2.LoopStatus) -> Observed | None:
     if status.state not in State._value2member_map_:
         return None
     why = Why(status.reason.code, status.reason.message) if status.HasField("reason") else None
-    return Observed(status.epoch, status.sequence, State(status.state), why, status)
+    return Observed(
+        status.epoch,
+        status.sequence,
+        State(status.state),
+        why,
+        status,
+        incarnation=status.incarnation,
+        committed=status.committed,
+        failing=_failing(status),
+    )
+
+
+def _failing(status: loop_pb2.LoopStatus) -> str:
+    """Return the sentence of the first node that does not work: it fails now, or never did anything else."""
+    for node in status.nodes:
+        never = node.failures > 0 and node.failures == node.executions
+        if node.health == loop_pb2.NODE_HEALTH_FAILING or never:
+            return f"node '{node.node}' fails: {node.last_error.message or 'no execution succeeded'}"
+    return ""
 
 
 class Plans:

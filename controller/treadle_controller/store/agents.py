@@ -21,6 +21,7 @@ def put_agent(connection: Connection, record: AgentRecord) -> None:
         "uses": codec.encode_text(record.uses),
         "cordoned": record.cordoned,
         "seen": record.seen,
+        "drain_until": record.drain_until,
     }
     rows.put(connection, AGENTS, [row])
 
@@ -39,6 +40,7 @@ def load_agents(connection: Connection) -> list[AgentRecord]:
             uses=tuple(codec.decode(row.uses)),
             cordoned=row.cordoned,
             seen=row.seen,
+            drain_until=row.drain_until,
         )
         for row in connection.execute(select(AGENTS))
     ]

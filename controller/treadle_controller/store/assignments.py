@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from sqlalchemy import Connection, select
+from sqlalchemy import Connection, delete, select, tuple_
 
 from treadle_controller.cluster.model import Assignment, Desired, ReplicaId
 from treadle_controller.store import rows
@@ -19,6 +19,14 @@ def put_assignments(connection: Connection, namespace: str, assignments: Iterabl
 def load_assignments(connection: Connection, namespace: str) -> list[Assignment]:
     found = connection.execute(select(ASSIGNMENTS).where(ASSIGNMENTS.c.namespace == namespace))
     return [_assignment(row) for row in found.mappings()]
+
+
+def drop_assignments(connection: Connection, namespace: str, ids: Sequence[ReplicaId]) -> None:
+    """Forget replicas that loops no longer have."""
+    if ids:
+        table = ASSIGNMENTS.c
+        named = tuple_(table.workflow, table.loop, table.replica).in_([tuple(id_) for id_ in ids])
+        connection.execute(delete(ASSIGNMENTS).where(table.namespace == namespace, named))
 
 
 def put_counter(connection: Connection, name: str, value: int) -> None:
@@ -55,11 +63,12 @@ def _row(namespace: str, assignment: Assignment) -> dict[str, Any]:
         "completed": assignment.completed,
         "committed": assignment.committed,
         "errors": assignment.errors,
+        "code": assignment.code,
     }
 
 
 def _assignment(row: Mapping[Any, Any]) -> Assignment:
-    same = ("agent", "held", "epoch", "sequence", "revision", "digest", "restarts", "releasing", "completed")
+    same = ("agent", "held", "epoch", "sequence", "revision", "digest", "restarts", "releasing", "completed", "code")
     return Assignment(
         ReplicaId(row["workflow"], row["loop"], row["replica"]),
         desired=Desired(row["desired"]),

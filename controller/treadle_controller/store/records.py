@@ -19,6 +19,11 @@ class WorkflowRecord:
     updated: float
     deleting: bool = False
     with_queues: bool = False
+    state: int = 20  # of the newest revision's rollout, a cluster.rollout.RolloutState
+    why_code: str = ""
+    why: str = ""
+    healthy: int = 0  # the last revision that was healthy, 0 if none was
+    returned_from: int = 0  # the revision that did not become healthy, when the newest is the return from it
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +37,9 @@ class RevisionRecord:
     compiled: Compiled
     actor: str
     created: float
+    state: int = 20
+    why_code: str = ""
+    why: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +53,7 @@ class AgentRecord:
     uses: tuple[str, ...]
     cordoned: bool
     seen: float
+    drain_until: float = 0.0  # wall clock; 0: it is not drained
 
 
 @dataclass(frozen=True, slots=True)

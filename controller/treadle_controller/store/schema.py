@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Any, Final
 
 from sqlalchemy import (
     BigInteger,
@@ -18,7 +18,7 @@ from sqlalchemy import (
     Text,
 )
 
-HEAD: Final = "0001"  # the newest migration
+HEAD: Final = "0003"  # the newest migration
 
 METADATA: Final = MetaData()
 
@@ -29,6 +29,15 @@ def _name(title: str, *, key: bool = False) -> Column[str]:
 
 def _number(title: str, *, key: bool = False) -> Column[int]:
     return Column(title, BigInteger, primary_key=key, autoincrement=False, nullable=False, default=0)
+
+
+def _verdict() -> tuple[Column[Any], ...]:
+    """Return what became of a revision's rollout: a cluster.rollout.RolloutState, and why."""
+    return (
+        Column("state", Integer, nullable=False, server_default="20"),
+        Column("why_code", Text, nullable=False, server_default=""),
+        Column("why", Text, nullable=False, server_default=""),
+    )
 
 
 # `redis_id` is the one that its Redis had when it was last met.
@@ -50,6 +59,9 @@ WORKFLOWS: Final = Table(
     Column("with_queues", Boolean, nullable=False),  # a delete takes them along
     Column("created", Float, nullable=False),
     Column("updated", Float, nullable=False),
+    *_verdict(),
+    Column("healthy", BigInteger, nullable=False, server_default="0"),  # the last revision that was
+    Column("returned_from", BigInteger, nullable=False, server_default="0"),
 )
 
 # Immutable. `compiled` is the JSON of treadle.workflow.plan.Compiled.
@@ -64,6 +76,7 @@ REVISIONS: Final = Table(
     Column("compiled", LargeBinary, nullable=False),
     Column("actor", Text, nullable=False),
     Column("created", Float, nullable=False),
+    *_verdict(),
 )
 
 # `revision` is the one whose plan the loop runs.
@@ -79,6 +92,7 @@ LOOPS: Final = Table(
     _number("fresh"),
     Column("removed", Boolean, nullable=False),
     Column("entered", Boolean, nullable=False),
+    Column("scaled", Integer, nullable=False, server_default="0"),
 )
 
 ASSIGNMENTS: Final = Table(
@@ -100,6 +114,7 @@ ASSIGNMENTS: Final = Table(
     Column("completed", Boolean, nullable=False),
     _number("committed"),
     _number("errors"),
+    Column("code", String(512), nullable=False, server_default=""),
 )
 
 AGENTS: Final = Table(
@@ -112,6 +127,7 @@ AGENTS: Final = Table(
     Column("uses", Text, nullable=False),  # JSON
     Column("cordoned", Boolean, nullable=False),
     Column("seen", Float, nullable=False),
+    Column("drain_until", Float, nullable=False, server_default="0"),  # wall clock; 0: it is not drained
 )
 
 # Every node type that an agent ever offered.

@@ -41,6 +41,14 @@ def put_loops(connection: Connection, namespace: str, loops: Iterable[LoopRecord
     rows.put(connection, LOOPS, [_loop_row(namespace, loop) for loop in loops])
 
 
+def judge_revision(
+    connection: Connection, namespace: str, workflow: str, number: int, *, state: int, why_code: str = "", why: str = ""
+) -> None:
+    """Note what became of a revision's rollout."""
+    where = (REVISIONS.c.namespace == namespace, REVISIONS.c.workflow == workflow, REVISIONS.c.number == number)
+    connection.execute(REVISIONS.update().where(*where).values(state=state, why_code=why_code, why=why))
+
+
 def drop_loops(connection: Connection, namespace: str, loops: Sequence[tuple[str, str]]) -> None:
     """Remove loops, given as (workflow, loop), and the assignments of their replicas."""
     for table in (LOOPS, ASSIGNMENTS):
@@ -117,6 +125,7 @@ def _loop_row(namespace: str, loop: LoopRecord) -> dict[str, Any]:
         "fresh": loop.fresh,
         "removed": loop.removed,
         "entered": loop.entered,
+        "scaled": loop.scaled,
     }
 
 
@@ -131,6 +140,7 @@ def _loop(row: Mapping[Any, Any], compiled: Compiled) -> LoopRecord:
         fresh=row["fresh"],
         removed=row["removed"],
         entered=row["entered"],
+        scaled=row["scaled"],
     )
 
 

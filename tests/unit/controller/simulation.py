@@ -78,6 +78,7 @@ class Cluster:
     def settle(self) -> Changes:
         changes = Changes()
         self.settler.settle(self.workflow, changes)
+        self.workflow.unsaved.clear()
         for place in changes.placed:
             self.history.append(f"place {place.id.loop}/{place.id.replica} on {place.agent}")
         self.unsent.clear()
