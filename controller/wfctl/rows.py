@@ -13,6 +13,8 @@ from wfctl.text import duration, rate, size
 if TYPE_CHECKING:
     from google.protobuf.timestamp_pb2 import Timestamp
 
+    from treadle.v1 import workflow_service_pb2
+
 
 def loop_state(value: loop_pb2.LoopState.ValueType) -> str:
     """Return the word for a loop state."""
@@ -99,6 +101,29 @@ def queues(items: Iterable[queue_pb2.Queue]) -> Table:
     return table
 
 
+def dead_letters(items: Iterable[queue_pb2.DeadLetter]) -> Table:
+    """Return dead letters; the iteration is what goes back together."""
+    table = Table(("ID", "NUMBER", "SINCE", "NODE", "ERROR", "ATTEMPTS", "ITERATION", "REVISION"), wide=7)
+    for item in items:
+        since = age(item.dead_time)
+        error = f"{item.error}: {item.reason.message}" if item.reason.message else item.error
+        cells = (item.id, item.number or "", since, item.reason.node, error.split("\n", 1)[0], item.attempts or "")
+        table.add(f"dead-letter/{item.queue}/{item.id}", *cells, item.iteration, item.revision or "")
+    return table
+
+
+def server(item: queue_pb2.QueueServer) -> str:
+    """Return what holds the queues, in a line."""
+    if not item.name:
+        return item.problem
+    kept = {"aof": "append-only file", "rdb": "snapshots only", "off": "OFF"}.get(item.persistence, item.persistence)
+    synced = f", fsync {item.fsync}" if item.fsync else ""
+    room = f" of {size(item.limit_bytes)}" if item.limit_bytes else ""
+    state = "" if item.reachable else f"; can't be used now: {item.problem}"
+    used = f"{size(item.used_bytes)}{room} used, {item.eviction_policy}"
+    return f"{item.name} {item.version}, persistence: {kept}{synced}, {used}{state}"
+
+
 def limit(item: queue_pb2.Queue) -> str:
     """Return what a queue holds at most, in words."""
     messages = str(item.limit_messages) if item.HasField("limit_messages") else "unbounded"
@@ -173,6 +198,11 @@ def changes(items: Iterable[workflow_pb2.LoopChange], workflow: str, *, placemen
     return table
 
 
-def change(item: workflow_pb2.LoopChange) -> str:
-    """Return the word for what happens to a loop: created, changed, unchanged, removed."""
+def changed_queues(answer: workflow_service_pb2.ApplyWorkflowResponse) -> list[workflow_pb2.QueueChange]:
+    """Return the queues that stay and are not as they were: their limits, or who is at their ends."""
+    return [item for item in answer.queue_changes if item.kind == workflow_pb2.CHANGE_KIND_CHANGED]
+
+
+def change(item: workflow_pb2.LoopChange | workflow_pb2.QueueChange) -> str:
+    """Return the word for what happens to a loop or queue: created, changed, unchanged, removed."""
     return workflow_pb2.ChangeKind.Name(item.kind).removeprefix("CHANGE_KIND_").lower()

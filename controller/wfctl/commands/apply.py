@@ -160,3 +160,6 @@ def show(
         why = f" ({'; '.join(item.differences)})" if item.differences else ""
         line = f"loop/{name}" if settings.output == "name" else f"{name} {rows.change(item)}{why}"
         click.echo(clean(line), err=err)
+    for queue in rows.changed_queues(answer):
+        line = f"queue {queue.queue} changed ({'; '.join(queue.differences)})"
+        click.echo(clean(f"queue/{queue.queue}" if settings.output == "name" else line), err=err)

@@ -1,7 +1,8 @@
-"""`wfctl start|stop|pause|resume|restart`: what somebody wants a workflow, or one loop of it, to be."""
+"""`wfctl start|stop|pause|resume|restart|scale`: what somebody wants a workflow, or one loop of it, to be."""
 
 from __future__ import annotations
 
+import uuid
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
@@ -9,6 +10,7 @@ import click
 
 from wfctl import output
 from wfctl.cli import DURATION, Verb, target, with_settings
+from wfctl.errors import BadUsage
 from wfctl.settings import Settings
 
 if TYPE_CHECKING:
@@ -80,6 +82,32 @@ def restart(settings: Settings, what: str, *, fresh: bool, detach: bool, wait_ti
     with Client(settings) as client:
         before = client.call(client.workflows.GetWorkflow, request).workflow
     _control(settings, "Restart", what, is_reborn(before), None if detach else wait_timeout, fresh=fresh)
+
+
+@click.command(cls=Verb)
+@click.option("--replicas", type=click.IntRange(1, 1000), required=True, help="How many it should have.")
+@options
+@with_settings
+def scale(settings: Settings, what: str, *, replicas: int, detach: bool, wait_timeout: float) -> None:
+    """Change how many replicas a loop has; its tails follow. Nothing is lost, nothing is done twice.
+
+    It stands until a revision changes the number that the document gives.
+    """
+    from treadle.v1 import loop_service_pb2
+    from wfctl import rows, waiting
+    from wfctl.client import Client
+
+    workflow, loop = target(what)
+    if not loop:
+        raise BadUsage(f"{what!r} names no loop; write WORKFLOW/LOOP (wfctl get loops lists them)")
+    request = loop_service_pb2.ScaleLoopRequest(
+        namespace=settings.namespace, workflow=workflow, loop=loop, replicas=replicas, request_id=str(uuid.uuid4())
+    )
+    with Client(settings) as client:
+        answer = client.call(client.loops.ScaleLoop, request)
+        if not detach:
+            _await(client, workflow, loop, waiting.is_healthy, wait_timeout, answer)
+    output.show(answer, rows.loops(answer.loops), settings)
 
 
 def _control(settings: Settings, verb: str, what: str, goal: Goal, timeout_s: float | None, **more: Any) -> None:

@@ -48,6 +48,7 @@ def workflow(settings: Settings, name: str) -> None:
             Digest=found.digest,
             Created=rows.clock(found.create_time),
             Updated=rows.clock(found.update_time),
+            Server=_server(client),
         )
         _section("Loops", rows.loops(found.loops), settings)
         _section("Nodes", rows.nodes(found.loops), settings)
@@ -130,8 +131,21 @@ def queue(settings: Settings, name: str) -> None:
             **{key.capitalize(): value for key, value in zip(table.columns, table.rows[0], strict=True)},
             External="yes" if found.external else "no",
             Hidden="yes" if found.hidden else "no",
+            Server=_server(client),
         )
         _events(client, "", lambda event: event.kind == "queue" and event.name == name)
+
+
+def _server(client: Client) -> str:
+    """Return what holds the queues; what is wrong with it is said apart."""
+    from treadle.v1 import queue_service_pb2
+    from wfctl import rows
+
+    request = queue_service_pb2.GetQueueServerRequest(namespace=client.settings.namespace)
+    found = client.call(client.queues.GetQueueServer, request).server
+    for warning in found.warnings:
+        output.hint(clean(f"warning: {warning}"))
+    return rows.server(found)
 
 
 def _as_message(message: Any, settings: Settings) -> bool:

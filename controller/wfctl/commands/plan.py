@@ -22,14 +22,18 @@ if TYPE_CHECKING:
 @with_settings
 def diff(settings: Settings, file: str, *, name: str | None) -> int:
     """Say how a document differs in meaning from what runs. Exit code 0: not at all, 1: it does."""
+    from wfctl import rows
+
     answer = _dry_run(settings, file, name)
     changed = _changed(answer)
     if settings.output in {"json", "yaml"}:
         output.show_message(answer, settings)
     else:
         for item in changed:
-            _show_change(answer.workflow.name, item, settings)
-    return 1 if changed else 0
+            _show_change(f"{answer.workflow.name}/{item.loop}", item, settings)
+        for queue in rows.changed_queues(answer):
+            _show_change(f"queue {queue.queue}", queue, settings)
+    return 1 if changed or rows.changed_queues(answer) else 0
 
 
 @click.command(cls=Verb)
@@ -46,7 +50,9 @@ def plan(settings: Settings, file: str, *, name: str | None) -> int:
     if homeless:
         first = homeless[0]
         raise NotPlaceable(f"{answer.workflow.name}/{first.loop} can't be placed: {rows.reason(first.reason)}")
-    return 1 if _changed(answer) else 0
+    for queue in rows.changed_queues(answer):
+        output.hint(clean(f"queue {queue.queue} {rows.change(queue)}: {'; '.join(queue.differences)}"))
+    return 1 if _changed(answer) or rows.changed_queues(answer) else 0
 
 
 def _dry_run(settings: Settings, file: str, name: str | None) -> workflow_service_pb2.ApplyWorkflowResponse:
@@ -78,12 +84,12 @@ def _changed(answer: workflow_service_pb2.ApplyWorkflowResponse) -> list[workflo
     return [item for item in answer.changes if rows.change(item) != "unchanged"]
 
 
-def _show_change(workflow: str, item: workflow_pb2.LoopChange, settings: Settings) -> None:
+def _show_change(name: str, item: workflow_pb2.LoopChange | workflow_pb2.QueueChange, settings: Settings) -> None:
     from wfctl import rows
 
     kind = rows.change(item)
     sign, colour = {"created": ("+", "green"), "removed": ("-", "red")}.get(kind, ("~", "yellow"))
-    line = clean(f"{sign} {workflow}/{item.loop} {kind}")
+    line = clean(f"{sign} {name} {kind}")
     click.echo(click.style(line, fg=colour), color=settings.color)
     for difference in item.differences:
         click.echo(clean(f"    {difference}"))

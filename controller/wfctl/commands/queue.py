@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import uuid
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
@@ -95,12 +96,14 @@ def purge(settings: Settings, name: str) -> None:
     from wfctl.client import Client
 
     with Client(settings) as client:
-        request = queue_service_pb2.PurgeQueueRequest(namespace=settings.namespace, name=name)
+        request = queue_service_pb2.PurgeQueueRequest(
+            namespace=settings.namespace, name=name, request_id=str(uuid.uuid4())
+        )
         answer = client.call(client.queues.PurgeQueue, request)
     if settings.output in {"json", "yaml"}:
         output.show_message(answer, settings)
     else:
-        click.echo(f"dropped {answer.dropped} messages of {name}")
+        click.echo(f"queue/{name}" if settings.output == "name" else f"dropped {answer.dropped} messages of {name}")
 
 
 @queue.command()
@@ -112,7 +115,9 @@ def delete(settings: Settings, name: str) -> None:
     from wfctl.client import Client
 
     with Client(settings) as client:
-        request = queue_service_pb2.DeleteQueueRequest(namespace=settings.namespace, name=name)
+        request = queue_service_pb2.DeleteQueueRequest(
+            namespace=settings.namespace, name=name, request_id=str(uuid.uuid4())
+        )
         answer = client.call(client.queues.DeleteQueue, request)
     if settings.output in {"json", "yaml"}:
         output.show_message(answer, settings)
@@ -137,16 +142,17 @@ def encoded(arguments: tuple[str, ...]) -> Iterator[bytes]:
 
 def as_json(message: queue_pb2.QueueMessage) -> str:
     """Return a message as one line of JSON; bytes in it become base64."""
-    shown: dict[str, Any] = {"id": message.id, "number": message.number, "payload": _decoded(message.payload)}
+    shown: dict[str, Any] = {"id": message.id, "number": message.number, "payload": decoded(message.payload)}
     if message.headers:
-        shown["headers"] = _decoded(message.headers)
+        shown["headers"] = decoded(message.headers)
     import json
 
     # Python's writer escapes every control character, msgspec's decoder has made sure of the rest.
     return json.dumps(msgspec.to_builtins(shown))
 
 
-def _decoded(raw: bytes) -> Any:
+def decoded(raw: bytes) -> Any:
+    """Return what MessagePack holds, or its bytes in hexadecimal where it is none."""
     try:
         return msgspec.msgpack.decode(raw)
     except msgspec.DecodeError:
