@@ -15,9 +15,9 @@ from tests.chaos.queues.patches import Patch
 from tests.chaos.queues.variant import witnessed_library
 from treadle.queues.admin import QueueAdmin
 from treadle.queues.codec import decode, decode_batch
+from treadle.queues.envelope import pack
 from treadle.queues.group import Contents, Iteration, Writer, arguments
 from treadle.queues.tenure import LoopKey
-from treadle.queues.wire import pack
 from treadle.workflow.plan import QueueLimits
 
 T = TypeVar("T")
@@ -108,7 +108,7 @@ class Stage:
         writer = Writer(self.keys.prefix, str(key), "ghost", ())
         call = arguments(writer, fence, iterations, Contents(iterations), lambda *_: 0)
         parser = hiredis.Reader()
-        parser.feed(pack(*call))
+        parser.feed(pack(call))
         return str(self.command(*parser.gets())[0].decode())
 
     def ghost_claim(self, key: LoopKey, fence: tuple[int, int], queue: str) -> str:
