@@ -34,7 +34,7 @@ VERBS: Final[dict[str, tuple[str, str]]] = {
     "resume": ("wfctl.commands.control:resume", "Let a paused workflow or loop go on."),
     "restart": ("wfctl.commands.control:restart", "Restart a workflow or loop."),
     "scale": ("wfctl.commands.control:scale", "Change how many replicas a loop has."),
-    "rollout": ("wfctl.commands.rollout:rollout", "Revisions: status, history."),
+    "rollout": ("wfctl.commands.rollout:rollout", "Revisions: status, history, undo."),
     "queue": ("wfctl.commands.queue:queue", "Queues: ls, peek, push, purge, delete."),
     "dlq": ("wfctl.commands.dlq:dlq", "Dead letters: ls, show, replay, drop."),
     "agent": ("wfctl.commands.agent:agent", "Agents: ls, cordon, uncordon, drain."),

@@ -161,11 +161,25 @@ def quantile(log2_ns: Iterable[int], q: float) -> str:
 
 
 def revisions(items: Iterable[workflow_pb2.Revision]) -> Table:
-    table = Table(("WORKFLOW", "REVISION", "DIGEST", "ACTOR", "AGE"))
+    table = Table(("WORKFLOW", "REVISION", "STATE", "DIGEST", "ACTOR", "AGE", "REASON"))
     for item in items:
         name = f"revision/{item.workflow}/{item.number}"
-        table.add(name, item.workflow, item.number, item.digest[:19], item.actor, age(item.create_time))
+        cells = (item.workflow, item.number, rollout_state(item.state), item.digest[:19], item.actor)
+        table.add(name, *cells, age(item.create_time), reason(item.reason))
     return table
+
+
+def rollout_state(value: workflow_pb2.RolloutState.ValueType) -> str:
+    """Return the word for what became of a revision."""
+    return workflow_pb2.RolloutState.Name(value).removeprefix("ROLLOUT_STATE_")
+
+
+def rollout(item: workflow_pb2.Rollout) -> str:
+    """Return in one line how a rollout comes along."""
+    said = f"revision {item.revision} is {rollout_state(item.state)}"
+    if item.returned_from:
+        said += f"; revision {item.returned_from} went back to it"
+    return f"{said}: {reason(item.reason)}" if item.reason.code else said
 
 
 def node_types(items: Iterable[node_type_pb2.NodeType]) -> Table:

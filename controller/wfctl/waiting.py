@@ -114,6 +114,21 @@ def report(workflow: workflow_pb2.Workflow) -> None:
     hint(f"{workflow.name}: {states}")
 
 
+def refuse_failed(workflow: workflow_pb2.Workflow) -> None:
+    """Raise Unhealthy when the only loops that are not healthy have failed for good."""
+    ill = [loop for loop in workflow.loops if not is_healthy(loop)]
+    if ill and all(loop.state == _S.LOOP_STATE_ERROR for loop in ill):
+        raise Unhealthy(_sentence(ill[0]))
+
+
+def overdue(workflow: workflow_pb2.Workflow, timeout_s: float) -> Unhealthy | NotPlaceable:
+    """Return what to raise when a rollout takes too long."""
+    ill = [loop for loop in workflow.loops if not is_healthy(loop)]
+    if ill:
+        return _overdue(ill, timeout_s)
+    return Unhealthy(f"the rollout is not over after {timeout_s:g}s; see: wfctl rollout status {workflow.name}")
+
+
 def _chosen(loops: Iterable[loop_pb2.Loop], name: str) -> list[loop_pb2.Loop]:
     """Return all loops, or the one with its tails."""
     return [loop for loop in loops if not name or loop.name == name or loop.name.startswith(f"{name}~")]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 import uuid
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
@@ -38,6 +37,7 @@ def apply(
     wait_timeout: float,
 ) -> int:
     """Make documents run: the same again changes nothing, a changed loop restarts alone."""
+    from wfctl import rollouts
     from wfctl.client import Client
 
     given = documents.read(files, stem=name)
@@ -50,7 +50,7 @@ def apply(
                 answer = submit(client, document, if_revision=if_revision)
                 show(answer, document, settings)
                 if not detach:
-                    until_healthy(client, answer, wait_timeout)
+                    rollouts.until_healthy(client, answer.workflow, wait_timeout)
             except WfctlError as exc:
                 # The others are applied all the same: each workflow stands for itself.
                 report(exc, document, settings)
@@ -107,17 +107,6 @@ def _all(client: Client, request: workflow_service_pb2.ApplyWorkflowRequest) -> 
         namespace=request.namespace, name=request.name, document=request.document
     )
     return client.call(client.workflows.ValidateWorkflow, again).findings
-
-
-def until_healthy(client: Client, answer: workflow_service_pb2.ApplyWorkflowResponse, timeout_s: float) -> None:
-    """Wait until all loops of what was applied are healthy. Raises Unhealthy or NotPlaceable."""
-    from wfctl import waiting
-
-    begun = time.monotonic()
-    seen = answer.workflow
-    if not all(waiting.is_healthy(loop) for loop in seen.loops) or not seen.loops:
-        seen = waiting.until(client, seen.name, waiting.is_healthy, timeout_s=timeout_s, revision=seen.revision)
-    output.hint(f"{seen.name}: {len(seen.loops)} loops healthy after {time.monotonic() - begun:.2f}s")
 
 
 def report(exc: WfctlError, document: Document, settings: Settings) -> None:
