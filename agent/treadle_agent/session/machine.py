@@ -29,6 +29,9 @@ MAX_BACKOFF_S: Final = 8.0
 GREETING_TIMEOUT_S: Final = 5.0  # from the attempt to connect until Welcome
 OVERDUE_INTERVALS: Final = 2.0  # a heartbeat's answer may take this long ...
 MIN_OVERDUE_S: Final = 2.0  # ... and at least this
+SLOW_S: Final = 0.1  # a round trip from which on a link counts as slow, and answers get more time:
+SLOW_OVERDUE_INTERVALS: Final = 5.0
+ROUND_TRIPS: Final = 8  # the shortest of so many is the link's: a busy moment makes no link slow
 MAX_EVENTS: Final = 1_000  # kept while nobody listens; the oldest are dropped
 MAX_STATUSES: Final = 1_000  # in one message
 DEFAULT_INTERVAL_S: Final = 1.0
@@ -110,6 +113,7 @@ class Machine:
         self.identity = identity
         self.phase = Phase.WAITING
         self.redis_reachable = True
+        self.redis_silence_s = 0.0  # how long Redis has not answered, when it does not
         self.session_id = ""
         self.interval_s = DEFAULT_INTERVAL_S
         self.contact_at: float | None = None  # start of the last heartbeat that was answered
@@ -132,6 +136,7 @@ class Machine:
         self._beat_at = 0.0
         self._beats: dict[int, float] = {}  # unanswered: sequence -> when it was sent
         self._farewell_s: float | None = None
+        self._round_trips: deque[float] = deque(maxlen=ROUND_TRIPS)
 
     @property
     def live(self) -> bool:
@@ -184,7 +189,7 @@ class Machine:
             case "assignments":
                 return self._assignments(message.assignments, now)
             case "heartbeat_answer":
-                self._beat_answered(message.heartbeat_answer.sequence)
+                self._beat_answered(message.heartbeat_answer.sequence, now)
             case "report_answer":
                 self._report_answered(message.report_answer)
             case "log_subscription":
@@ -316,12 +321,17 @@ class Machine:
             statuses=[self._latest[name] for name in names],
             redis_reachable=self.redis_reachable,
         )
+        if self._round_trips:
+            beat.round_trip.FromMicroseconds(round(self._round_trips[-1] * 1e6))
+        if not self.redis_reachable:
+            beat.redis_silence.FromMilliseconds(round(self.redis_silence_s * 1e3))
         return [self._request(heartbeat=beat)]
 
-    def _beat_answered(self, sequence: int) -> None:
+    def _beat_answered(self, sequence: int, now: float) -> None:
         sent = self._beats.get(sequence)
         if sent is None:
             return
+        self._round_trips.append(max(0.0, now - sent))
         self.contact_at = sent
         self._attempts = 0  # this controller answers: the next failure is a first one
         self._beats = {number: at for number, at in self._beats.items() if number > sequence}
@@ -370,7 +380,8 @@ class Machine:
 
     @property
     def _patience_s(self) -> float:
-        return max(MIN_OVERDUE_S, OVERDUE_INTERVALS * self.interval_s)
+        slow = bool(self._round_trips) and min(self._round_trips) > SLOW_S
+        return max(MIN_OVERDUE_S, (SLOW_OVERDUE_INTERVALS if slow else OVERDUE_INTERVALS) * self.interval_s)
 
     def _due_answers(self) -> list[float]:
         first = next(iter(self._beats.values()), None)

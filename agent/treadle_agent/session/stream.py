@@ -24,10 +24,11 @@ _log = logging.getLogger(__name__)
 OPTIONS: Final[tuple[tuple[str, int], ...]] = (
     ("grpc.use_local_subchannel_pool", 1),  # else gRPC's own back-off of up to two minutes adds to ours
     ("grpc.keepalive_time_ms", 1_000),
-    ("grpc.keepalive_timeout_ms", 1_000),
+    # Overdue answers to heartbeats end a session sooner; on a slow, lossy link pings take their time.
+    ("grpc.keepalive_timeout_ms", 5_000),
     ("grpc.keepalive_permit_without_calls", 1),
     ("grpc.http2.max_pings_without_data", 0),
-    ("grpc.http2.ping_timeout_ms", 1_000),  # without it a frozen controller goes unnoticed for many seconds
+    ("grpc.http2.ping_timeout_ms", 5_000),
     ("grpc.max_receive_message_length", 256 * 1024 * 1024),  # all assignments of an agent in one message
     ("grpc.max_send_message_length", 256 * 1024 * 1024),
 )

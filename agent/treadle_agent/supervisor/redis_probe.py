@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import time
 from collections.abc import Callable
 from typing import Final
 
@@ -34,6 +35,12 @@ class RedisProbe:
         self._client: redis.asyncio.Redis | None = None
         self._task: asyncio.Task[None] | None = None
         self.why: Why | None = None
+        self._answered_at = time.monotonic()
+
+    @property
+    def silence_s(self) -> float:
+        """How long ago Redis answered last."""
+        return time.monotonic() - self._answered_at
 
     @property
     def reachable(self) -> bool:
@@ -69,6 +76,7 @@ class RedisProbe:
                 if self._client is None:
                     self._client = (await locate(self._url, self._namespace)).client(decode_responses=True)
                 found = await self._client.hget(Keys(self._namespace).meta, "id")
+            self._answered_at = time.monotonic()
         except (RedisError, QueueError, OSError) as exc:  # TimeoutError is an OSError
             await self._hang_up()
             return Why("redis-unreachable", f"Redis does not answer: {str(exc) or 'it takes too long'}")
