@@ -16,7 +16,16 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 from urllib.parse import urlsplit
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator, model_validator
+from pydantic import (
+    BaseModel,
+    ByteSize,
+    ConfigDict,
+    Field,
+    SecretStr,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 from pydantic_settings import (
     BaseSettings,
     NoDecode,
@@ -34,6 +43,10 @@ def _process_slots() -> int:
     return max(64, 16 * (os.cpu_count() or 1))
 
 
+def _half_of_memory() -> ByteSize:
+    return ByteSize(os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // 2)
+
+
 class SlotsConfig(BaseModel):
     """How many loops each pool of this agent takes."""
 
@@ -42,6 +55,16 @@ class SlotsConfig(BaseModel):
     thread: int = Field(default=1_000, ge=0, le=4_096)  # threads of one process
     process: int = Field(default_factory=_process_slots, ge=0, le=4_096)  # at least 64, 16 a CPU
     asyncio: int = Field(default=10_000, ge=0, le=32_768)  # tasks of one process
+
+
+class HostsConfig(BaseModel):
+    """What each of the two shared hosts may use; with more it is replaced, its loops go on in its successor."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    memory: ByteSize | None = Field(default_factory=_half_of_memory)  # such as "2GiB"; half of the machine's
+    open_files: int | None = Field(default=None, ge=64)
+    threads: int | None = Field(default=None, ge=16)
 
 
 class AgentConfig(BaseSettings):
@@ -55,6 +78,7 @@ class AgentConfig(BaseSettings):
     name: str = Field(default_factory=socket.gethostname)  # unique among the agents of a controller
     labels: Annotated[dict[str, str], NoDecode] = Field(default_factory=dict)  # what `placement` looks at
     slots: SlotsConfig = Field(default_factory=SlotsConfig)
+    hosts: HostsConfig = Field(default_factory=HostsConfig)
     redis: SecretStr = SecretStr("redis://127.0.0.1:6379")  # redis, rediss, unix, redis+sentinel, redis+cluster
     nodes: Annotated[list[str], NoDecode] = Field(default_factory=list)  # modules, files or folders with node types
     entry_points: bool = True  # offer what is installed under the entry point group `treadle.nodes`

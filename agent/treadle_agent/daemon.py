@@ -27,6 +27,7 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from treadle.errors import ConfigError, TreadleError
 from treadle.v1 import agent_pb2, event_pb2, loop_pb2
 from treadle.v1 import dispatcher_service_pb2 as wire
+from treadle.workflow.plan import Resources
 from treadle_agent import logs
 from treadle_agent.frames import Address
 from treadle_agent.session.machine import Identity, Machine
@@ -85,6 +86,7 @@ class Agent:
                 log_level=config.log_level,
                 nodes=tuple(config.nodes),
                 entry_points=config.entry_points,
+                limits=Resources(**config.hosts.model_dump()),
             ),
             spawner,
             Reporter(self._say_status, self._say_event),
@@ -190,6 +192,7 @@ class Agent:
             contact = self._machine.contact_at
             silent = 0.0 if self._machine.live or contact is None else time.monotonic() - contact
             self._machine.redis_reachable = self._supervisor.probe.reachable
+            self._machine.redis_silence_s = self._supervisor.probe.silence_s
             self._supervisor.silence(silent)
 
     async def _send_logs(self) -> None:

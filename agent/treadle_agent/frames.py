@@ -171,8 +171,8 @@ class Cleared(msgspec.Struct, frozen=True, array_like=True, tag="cleared"):
 class Trouble(msgspec.Struct, frozen=True, array_like=True, tag="trouble"):
     """What the host's watchdog sees of a loop (run 0: of the host); `why` None: that is over.
 
-    Codes: attempt-timeout and iteration-timeout (a node that can't be cancelled is past its deadline), host-stalled
-    (it holds the event loop), hanging (only to be told).
+    Codes: attempt-timeout (a node that can't be cancelled is past its deadline), import-timeout, host-stalled (it
+    holds the event loop), hanging (only to be told).
     """
 
     run: int

@@ -24,6 +24,7 @@ class Setup(msgspec.Struct, frozen=True, array_like=True):
     log_level: str
     nodes: list[str]
     entry_points: bool = True
+    open_files: int | None = None
 
 
 class Forked(msgspec.Struct, frozen=True, array_like=True, tag="forked"):

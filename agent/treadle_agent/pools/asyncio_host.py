@@ -20,6 +20,7 @@ from treadle_agent.pools.channel import Channel
 from treadle_agent.pools.host import PoolHost
 from treadle_agent.pools.lines import text_of
 from treadle_agent.pools.loop_run import LoopRun, ended, ended_by
+from treadle_agent.pools.prints import current_run
 from treadle_agent.pools.stacks import Sight
 from treadle_agent.pools.watchdog import SNIPPET
 from treadle_agent.setup import Setup
@@ -37,7 +38,9 @@ def run(setup: Setup, channel: Channel, shared: Page) -> int:
 
 
 async def _serve(setup: Setup, channel: Channel, shared: Page) -> None:
-    AsyncioHost(setup, channel, shared).open_for_work()
+    host = AsyncioHost(setup, channel, shared)
+    host.capture_prints()
+    host.open_for_work()
     await asyncio.Event().wait()
 
 
@@ -76,8 +79,8 @@ class AsyncioHost(PoolHost):
         self._pace.look(now_ns, self.page.signs()[1])
 
     def sight(self, run: LoopRun) -> Sight:
-        if run.task is None:
-            return Sight([])
+        if run.importing or run.task is None:
+            return stacks.of_thread(run.thread)
         if asyncio.current_task(self._loop) is run.task:
             return stacks.of_thread(self._main)
         suspended = stacks.of_task(run.task)
@@ -121,6 +124,7 @@ class AsyncioHost(PoolHost):
             return self._queues[key]
 
     async def _run(self, run: LoopRun) -> None:
+        current_run.set(run.number)
         self.finish(run, await self._live(run))
 
     async def _live(self, run: LoopRun) -> Ended:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 from treadle import catalog
@@ -21,10 +21,14 @@ def load_builtin() -> None:
     _load(BUILTIN)
 
 
-def classes(sources: Mapping[str, str]) -> dict[str, type[Node[Any]]]:
-    """Return the class of each node type, by the module that the catalog found it in. Raises CatalogError."""
+def classes(sources: Mapping[str, str], importing: Callable[[], None]) -> dict[str, type[Node[Any]]]:
+    """Return the class of each node type, by the module that the catalog found it in. Raises CatalogError.
+
+    One loop imports at a time; `importing` is called when it is this one's turn.
+    """
     found: dict[str, type[Node[Any]]] = {}
     with _lock:
+        importing()
         for uses, source in sources.items():
             if source not in _loaded:
                 _load(source)

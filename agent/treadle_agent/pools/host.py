@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import sys
 import threading
 import time
 from abc import ABC, abstractmethod
@@ -28,12 +29,14 @@ from treadle_agent.pools import stacks
 from treadle_agent.pools.channel import Channel
 from treadle_agent.pools.lines import LineCollector
 from treadle_agent.pools.loop_run import LoopRun
+from treadle_agent.pools.prints import Prints
 from treadle_agent.pools.stacks import Sight
 from treadle_agent.pools.watchdog import Watchdog
 from treadle_agent.setup import Setup
 
 LINES_S: Final = 0.2  # between two collections of log lines
 FIGURES_S: Final = 1.0  # between two reports of a loop
+WORKER: Final = "treadle worker "  # begins the names of threads in which `def` nodes of tasks run
 MAX_FIGURES: Final = 500  # loops in one report; with more, each has its turn less often
 
 
@@ -48,6 +51,7 @@ class PoolHost(ABC):
         self._numbers: dict[Address, int] = {}
         self._lines = LineCollector(lambda address: self._numbers.get(address, 0))
         self._turn = 0
+        self._prints: list[Prints] = []
         self._stirred = threading.Event()
         self._watchdog = Watchdog(channel.send, self.sight)
         logging.getLogger().addHandler(self._lines)
@@ -64,6 +68,18 @@ class PoolHost(ABC):
         threading.Thread(target=self._report, name="treadle reporter", daemon=True).start()
         self.channel.send(Ready(os.getpid()))
 
+    def capture_prints(self) -> None:
+        """Have what nodes print told apart by loop; for hosts of several."""
+        self._prints = [Prints(stream, self._run_of_thread, self._lines.printed) for stream in (sys.stdout, sys.stderr)]
+        sys.stdout, sys.stderr = self._prints
+
+    def _run_of_thread(self, name: str) -> int:
+        """Return the run whose worker thread has this name, 0 for other threads."""
+        if not name.startswith(WORKER):
+            return 0
+        key = name.removeprefix(WORKER).rpartition("_")[0]
+        return next((number for address, number in self._numbers.items() if str(address.key) == key), 0)
+
     @abstractmethod
     def attach(self, namespace: str, redis_id: str) -> None:
         """Connect to the queues of a namespace, so that its first loop finds them there. Must not block."""
@@ -77,6 +93,8 @@ class PoolHost(ABC):
         figures = run.figures()
         if figures is not None:
             self.channel.send(figures)
+        for stream in self._prints:
+            stream.forget(run.number)
         self.send_lines()
         run.over()
         self.runs.pop(run.number, None)

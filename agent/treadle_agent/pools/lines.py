@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import time
 from collections import deque
 from collections.abc import Callable
 from typing import Final
@@ -30,6 +31,13 @@ class LineCollector(logging.Handler):
         self._lines.append(
             Line(self._run(record), record.created, record.levelname, getattr(record, "node", ""), self._text(record))
         )
+
+    def printed(self, run: int, text: str) -> None:
+        """Keep a line that a loop printed."""
+        if len(self._lines) >= MAX_LINES:
+            self._dropped += 1
+            return
+        self._lines.append(Line(run, time.time(), "INFO", "", text_of(text, MAX_LENGTH)))
 
     def collect(self) -> Lines | None:
         """Return what came since the last time."""

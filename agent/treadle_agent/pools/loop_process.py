@@ -34,4 +34,5 @@ class LoopProcess(PoolHost):
         """Do nothing: it connects for its loop."""
 
     def begin(self, run: LoopRun) -> None:
+        run.own_process = True
         self.assigned.put(run)

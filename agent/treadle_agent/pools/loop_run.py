@@ -22,6 +22,7 @@ from treadle.workflow.plan import Plan, QueueLimits
 from treadle_agent import page
 from treadle_agent.frames import Assign, Began, Cleared, Ended, Figures, NodeFigures, QueueUse, Suspect, Why
 from treadle_agent.page import Page
+from treadle_agent.pools import limits
 from treadle_agent.pools.classes import classes
 from treadle_agent.pools.lines import text_of
 
@@ -32,6 +33,7 @@ _LOST_FOR_GOOD: Final = frozenset({"fenced", "bad-type"})
 # After these it is tried again without blaming the loop: it did nothing.
 _OUT_OF_REACH: Final = frozenset({"wrong-redis", "unreachable", "stopped"})
 
+IMPORT_LIMIT_S: Final = 10.0
 GRACE_S: Final = 0.05  # past a deadline, for a node that is just done
 CANCEL_S: Final = 2.0  # for an `async def` node to end once it is cancelled
 
@@ -46,6 +48,7 @@ class LoopRun:
 
     def __init__(self, assign: Assign, shared: Page) -> None:
         self.assign = assign
+        self.own_process = False  # limits of the loop are those of its process
         self.number = assign.run
         self.spec: TenureSpec
         self._plan: Plan
@@ -57,6 +60,7 @@ class LoopRun:
         self._paused = assign.paused
         self._trace = shared.claim(assign.slot, assign.run)
         self._cleared = False
+        self._import_began: float | None = None
         self.timed = False  # whether anything in it has a deadline
         self.thread = 0  # the thread that runs it, once there is one
         self.task: asyncio.Task[None] | None = None  # or its task
@@ -79,8 +83,11 @@ class LoopRun:
         """Read the plan and import its node classes: `spec` is known then. Raises what imports raise."""
         self._plan = plan = _plan(self.assign.plan)
         self.timed = plan.iteration_timeout_s is not None or any(s.attempt_timeout_s is not None for s in plan.steps)
-        self._trace[INSIDE] = 1
-        self._classes = classes(self.assign.sources)
+        if self.own_process:
+            limits.open_files(plan.resources.open_files)
+            limits.memory(plan.resources.memory)
+        self._classes = classes(self.assign.sources, self._importing)
+        self._import_began = None
         self._trace[INSIDE] = 0
         stateful = [s.node for s in self._plan.steps if s.uses in self._classes and self._classes[s.uses].stateful]
         uses = {queue.name: queue for queue in self.assign.queues}
@@ -95,6 +102,11 @@ class LoopRun:
             max_in_flight_bytes=self._plan.max_in_flight_bytes,
             suspicion=self._suspicion(),
         )
+
+    def _importing(self) -> None:
+        self.thread = self.thread or threading.get_ident()
+        self._trace[INSIDE] = 1
+        self._import_began = time.monotonic()
 
     def _suspicion(self) -> Suspicion:
         suspect, first = self.assign.suspect, self._plan.steps[0]
@@ -146,6 +158,10 @@ class LoopRun:
         """Free its slot in the shared page."""
         self._page.mark(self.assign.slot, page.IDLE)
 
+    @property
+    def importing(self) -> bool:
+        return self._import_began is not None
+
     def progress(self) -> object | None:
         """Return what changes with every step forward, None while it is not inside an iteration."""
         manager = self._manager
@@ -156,6 +172,9 @@ class LoopRun:
 
     def overdue(self, now: float) -> Why | None:
         """Return which node has passed its deadline and can't be cancelled, or blocks although it could be."""
+        began = self._import_began
+        if began is not None and now > began + IMPORT_LIMIT_S:
+            return Why("import-timeout", f"importing its node modules takes more than {IMPORT_LIMIT_S:g} s")
         deadline = None if self._manager is None else self._manager.deadline()
         if deadline is None or now < deadline.at + (CANCEL_S if deadline.cancels else GRACE_S):
             return None

@@ -15,7 +15,9 @@ from treadle_agent.setup import Setup
 
 def run(setup: Setup, channel: Channel, shared: Page) -> int:
     """Serve until the supervisor is gone or kills this process."""
-    ThreadHost(setup, channel, shared).open_for_work()
+    host = ThreadHost(setup, channel, shared)
+    host.capture_prints()
+    host.open_for_work()
     threading.Event().wait()
     return 0
 

@@ -7,11 +7,13 @@ import threading
 from treadle_agent.frames import Ended
 from treadle_agent.pools.host import PoolHost
 from treadle_agent.pools.loop_run import LoopRun, ended, ended_by
+from treadle_agent.pools.prints import current_run
 from treadle_agent.pools.threaded_queues import ThreadedQueues
 
 
 def live(run: LoopRun, queues: ThreadedQueues, host: PoolHost) -> Ended:
     """Run a loop from its tenure to its end, and say how that was; raises nothing."""
+    current_run.set(run.number)
     run.placed(threading.get_native_id(), threading.get_ident())
     try:
         run.prepare()

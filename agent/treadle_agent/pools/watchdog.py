@@ -39,7 +39,7 @@ class Watchdog:
         """Look at all runs."""
         now = time.monotonic()
         for run in runs:
-            if run.timed and run.number not in self._overdue:
+            if (run.timed or run.importing) and run.number not in self._overdue:
                 self._check_deadline(run, now)
         if now >= self._next_hang_look:
             self._next_hang_look = now + HANG_LOOK_S

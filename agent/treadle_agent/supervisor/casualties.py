@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 _log = logging.getLogger(__name__)
 
 HAND_OVER_S: Final = 5.0  # for the other loops of a host that has to go to come to an iteration boundary
-_OVERDUE: Final = ("attempt-timeout", "iteration-timeout")
+_OVERDUE: Final = ("attempt-timeout", "import-timeout")
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,6 +13,7 @@ from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
 from typing import Any, Final
 
+from treadle.workflow.plan import Resources
 from treadle_agent import linux
 from treadle_agent.errors import SpawnFailed
 from treadle_agent.frames import ToChild
@@ -27,6 +28,7 @@ _log = logging.getLogger(__name__)
 SHARED: Final[tuple[Role, ...]] = ("thread", "asyncio")
 OUTSIDE: Final = frozenset({signal.SIGKILL, signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT})
 SPAWN_PAUSE_S: Final = 1.0
+NO_LIMITS: Final = Resources()
 
 
 def from_outside(code: int) -> bool:
@@ -43,6 +45,7 @@ class Template:
     log_level: str
     nodes: tuple[str, ...] = ()
     entry_points: bool = True
+    limits: Resources = NO_LIMITS  # of each shared host
 
 
 class Hosts:
@@ -101,6 +104,7 @@ class Hosts:
             agent=self._template.agent,
             redis=self._template.redis,
             log_level=self._template.log_level,
+            open_files=self._template.limits.open_files if role in SHARED else None,
             nodes=list(self._template.nodes if nodes is None else nodes),
             entry_points=self._template.entry_points if entry_points is None else entry_points,
         )
@@ -122,8 +126,16 @@ class Hosts:
         await asyncio.to_thread(self._sweep_all)
 
     def tend(self) -> None:
-        """Collect orphans that ended; call it now and then."""
-        sweeper.reap({self._spawner.pid, *self._spare})
+        """End what detached itself from our children, and collect it; call it now and then."""
+        ours = {self._spawner.pid, *self._spare}
+        killed = sweeper.kill_orphans(ours)
+        if killed:
+            _log.warning("killed what nodes had started and detached", extra={"pids": killed})
+        sweeper.reap(ours)
+
+    def living(self) -> list[Child]:
+        """Return the children that run now."""
+        return list(self._children.values())
 
     def succeed(self, child: Child) -> None:
         """Have a shared host succeeded by a new one, while it still runs."""

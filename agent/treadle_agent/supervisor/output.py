@@ -8,6 +8,7 @@ from collections.abc import Callable
 from typing import Final
 
 MAX_LINE: Final = 8 * 1024  # bytes; longer ones are cut into pieces
+LINES_A_SECOND: Final = 1_000  # more are counted and dropped: who reads them?
 
 
 class Output:
@@ -18,6 +19,8 @@ class Output:
         self._fd: int | None = fd
         self._on_line = on_line
         self._rest = b""
+        self._second = 0
+        self._said = self._dropped = 0
         self._loop = asyncio.get_running_loop()
         self._loop.add_reader(fd, self.read)
 
@@ -53,7 +56,21 @@ class Output:
             self._fd = None
             if self._rest:
                 self._say(self._rest)
+            self._tell_dropped()
 
     def _say(self, line: bytes) -> None:
+        second = int(self._loop.time())
+        if second != self._second:
+            self._tell_dropped()
+            self._second, self._said = second, 0
         for start in range(0, len(line), MAX_LINE):
-            self._on_line(line[start : start + MAX_LINE].decode(errors="replace").rstrip("\r"))
+            self._said += 1
+            if self._said > LINES_A_SECOND:
+                self._dropped += 1
+            else:
+                self._on_line(line[start : start + MAX_LINE].decode(errors="replace").rstrip("\r"))
+
+    def _tell_dropped(self) -> None:
+        dropped, self._dropped = self._dropped, 0
+        if dropped:
+            self._on_line(f"... {dropped} lines were dropped: more than {LINES_A_SECOND} a second are printed")

@@ -18,6 +18,7 @@ from treadle_agent.supervisor.loops import Loops, Reporter
 from treadle_agent.supervisor.redis_probe import RedisProbe
 from treadle_agent.supervisor.spawner import Spawner
 from treadle_agent.supervisor.tell import LogTeller
+from treadle_agent.supervisor.watch import Watch
 
 _log = logging.getLogger(__name__)
 
@@ -36,12 +37,14 @@ class Supervisor:
         self.probe = RedisProbe(template.redis, self._redis_changed)
         self.catalog = Found([], [])
         self._scan = CatalogScan(self.hosts)
+        self._watch = Watch(self.hosts, self.loops, template.limits)
         self._leaving = False
 
     async def start(self) -> None:
         """Start the shared hosts, and find out what node types there are. Raises SpawnFailed."""
         await self.hosts.start()
         self.hosts.start_shared()
+        self._watch.start()
         self.catalog = await self._scan.run(self._template.nodes)
         self.loops.sources = {each.uses: each.module for each in self.catalog.types}
         for why in self.catalog.errors:
@@ -50,6 +53,7 @@ class Supervisor:
     async def stop(self) -> None:
         """Kill what still runs; returns when no process is left."""
         self._leaving = True
+        await self._watch.stop()
         await self.probe.stop()
         await self.hosts.stop()
 

@@ -31,6 +31,12 @@ def kill_descendants(markers: Collection[str], *, supervisor: int, spare: Collec
     return killed
 
 
+def kill_orphans(spare: Collection[int]) -> list[int]:
+    """Kill what is our child by adoption only, so that nobody else looks after it; returns the pids."""
+    found = [pid for pid in children(os.getpid()) if pid not in spare and _parent(pid) == os.getpid()]
+    return [pid for pid in found if _kill(pid)]
+
+
 def reap(spare: Collection[int]) -> None:
     """Collect orphans that have ended, but none of `spare`, whose ends others wait for."""
     for pid in children(os.getpid()):

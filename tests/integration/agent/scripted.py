@@ -31,6 +31,8 @@ class ScriptedController(dispatcher_service_pb2_grpc.DispatcherServiceServicer):
         self.events: list[tuple[str, str]] = []
         self.lines: list[str] = []
         self.farewells = 0
+        self.longest_silence_s = 0.0  # between two messages of an agent in session
+        self._heard_at: float | None = None
         self.port = 0
         self.namespace = f"test-{secrets.token_hex(4)}"
         self.redis_id = ""
@@ -90,6 +92,10 @@ class ScriptedController(dispatcher_service_pb2_grpc.DispatcherServiceServicer):
         """Return the figures of a queue."""
         return self._do(self._ask(lambda admin: admin.depths([name])))[name]
 
+    def do(self, question: Callable[[QueueAdmin], Any]) -> Any:
+        """Ask the queues something, or have them do it."""
+        return self._do(self._ask(question))
+
     def peek(self, name: str, n: int) -> list[Any]:
         return [item.item for item in self._do(self._ask(lambda admin: admin.peek(name, n)))]
 
@@ -133,6 +139,10 @@ class ScriptedController(dispatcher_service_pb2_grpc.DispatcherServiceServicer):
                 self._changed.notify_all()
 
     def _hear(self, request: wire.SessionRequest) -> None:
+        now = time.monotonic()
+        if self._heard_at is not None:
+            self.longest_silence_s = max(self.longest_silence_s, now - self._heard_at)
+        self._heard_at = now
         match request.WhichOneof("message"):
             case "hello":
                 self.hellos.append(request.hello)

@@ -1,0 +1,140 @@
+"""A node that does, at one message, what agents have to survive. Loaded by path, as a user's nodes are."""
+
+from __future__ import annotations
+
+import asyncio
+import ctypes
+import os
+import signal
+import sys
+import time
+from typing import Any
+
+from treadle import BlockingNode, NodeData, Params
+
+_leak: list[bytearray] = []
+
+
+class Deed(Params):
+    """What it does, and at which message. `once`: a file that it makes, so that it does it a single time."""
+
+    how: str
+    at: int = 5
+    once: str = ""
+    seconds: float = 0.0
+
+
+class UnpicklableError(Exception):
+    """Neither pickles nor shows itself."""
+
+    def __init__(self) -> None:
+        super().__init__(lambda: None)
+
+    def __reduce__(self) -> Any:
+        raise TypeError("not me")
+
+    def __str__(self) -> str:
+        raise RuntimeError("nor this")
+
+
+def recurse(depth: int = 0) -> int:
+    """Go down until Python says stop."""
+    return recurse(depth + 1) + 1
+
+
+def daemonize() -> None:
+    """Start a process that has nobody left whom it belongs to."""
+    if os.fork() == 0:
+        os.setsid()
+        if os.fork() == 0:
+            while True:
+                signal.pause()
+        os._exit(0)
+
+
+def leave_a_copy() -> None:
+    """Start a process that stays a child of this one."""
+    if os.fork() == 0:
+        while True:
+            signal.pause()
+
+
+def act(deed: Deed) -> Any:  # noqa: C901, PLR0912 - a list of deeds
+    """Do it."""
+    match deed.how:
+        case "raises":
+            raise ValueError("as the test wants it")
+        case "hangs":
+            while True:
+                time.sleep(0.05)
+        case "holds the GIL":
+            ctypes.PyDLL(None).usleep(int(deed.seconds * 1e6))
+        case "computes with the GIL":
+            until = time.monotonic() + deed.seconds
+            number = 3**400_000
+            while time.monotonic() < until:
+                str(number * number)[:1]
+        case "blocks":
+            time.sleep(deed.seconds)
+        case "leaks":
+            while True:
+                _leak.append(bytearray(b"x" * (8 << 20)))
+        case "forks":
+            leave_a_copy()
+        case "forks twice":
+            daemonize()
+        case "exits":
+            os._exit(0)
+        case "sys.exit":
+            sys.exit(3)
+        case "segfaults":
+            ctypes.string_at(0)
+        case "kills its process group":
+            os.killpg(0, signal.SIGKILL)
+        case "returns what can't be encoded":
+            return {"n": object()}
+        case "raises what can't be pickled":
+            raise UnpicklableError
+        case "recurses":
+            recurse()
+        case "prints megabytes":
+            line = "x" * 99
+            for _ in range(40_000):
+                print(line)  # noqa: T201 - what is tested
+    return None
+
+
+class _Doer(BlockingNode[Deed]):
+    def due(self, data: NodeData) -> bool:
+        """Whether this is the message, and it has not been done yet."""
+        deed = self.params
+        if data["n"] != deed.at:
+            return False
+        if deed.once:
+            try:
+                os.close(os.open(deed.once, os.O_CREAT | os.O_EXCL))
+            except FileExistsError:
+                return False
+        return True
+
+
+class Misbehave(_Doer):
+    """Passes on, and misbehaves at one message."""
+
+    uses = "test.misbehave"
+
+    def execute(self, data: NodeData) -> Any:
+        return (act(self.params) if self.due(data) else None) or data
+
+
+class MisbehaveAsync(_Doer):
+    """The same as a coroutine."""
+
+    uses = "test.misbehave-async"
+
+    async def execute(self, data: NodeData) -> Any:
+        if not self.due(data):
+            return data
+        if self.params.how == "hangs":
+            await asyncio.sleep(3600)
+        return act(self.params) or data
