@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import json
 import logging
 import os
@@ -30,6 +31,7 @@ from treadle_controller.store import Store, assignments, events, workflows
 from treadle_controller.systemd import Notifier
 
 _log = logging.getLogger(__name__)
+_GC: Final = (50_000, 20, 100)  # loops are many small objects that stay: looking through them all takes long
 _GRACE_S: Final = 1.0  # for calls under way; streams never end by themselves
 
 
@@ -45,6 +47,7 @@ class Daemon:
 
     async def run(self) -> None:
         """Start, serve, stop. Raises StartFailed when it can't start."""
+        gc.set_threshold(*_GC)
         self._store.open()
         admin = QueueAdmin(
             self._config.redis.get_secret_value(), self._config.namespace, timeout_s=self._config.redis_timeout_s

@@ -2,12 +2,13 @@
 
 `python -m tests.bench.control_agents` is told on stdin what to do, one JSON object a line, and answers so on stdout:
 
-    {"do": "connect", "address": ..., "first": 0, "count": 1000, "slots": 100}  -> when all have their full set
+    {"do": "connect", "address": ..., "first": 0, "count": 1000, "slots": 100, "telling": true}
+                                         -> when all have their full set; `telling`: beats carry statuses
     {"do": "await", "loops": 10000}      -> {"at": ...} when so many loops in all are acknowledged
     {"do": "count"}                      -> {"live": ..., "sessions": ..., "beats": ..., "goodbyes": [...]}
 
 Each agent has a channel of its own, as a real one has. It acknowledges what it is assigned at once, in one report
-per message, and beats as it is told to, with a status of each loop that it runs.
+per message, and beats as it is told to, with a status of each loop that it runs where figures change (`telling`).
 """
 
 from __future__ import annotations
@@ -48,8 +49,9 @@ class Crowd:
         self.last_at = 0.0  # wall clock: the newest acknowledgement of a replica that had none
         self.changed = asyncio.Event()
 
-    async def connect(self, address: str, first: int, count: int, slots: int) -> None:
-        new = [SimulatedAgent(self, address, f"agent-{number}", slots) for number in range(first, first + count)]
+    async def connect(self, address: str, first: int, count: int, slots: int, *, telling: bool) -> None:
+        names = [f"agent-{number}" for number in range(first, first + count)]
+        new = [SimulatedAgent(self, address, name, slots, telling=telling) for name in names]
         self.agents += new
         gate = asyncio.Semaphore(_AT_ONCE)
         await asyncio.gather(*(agent.start(gate) for agent in new))
@@ -79,12 +81,13 @@ class Crowd:
 class SimulatedAgent:
     """One agent with one session; it never comes back when that ends."""
 
-    def __init__(self, crowd: Crowd, address: str, name: str, slots: int) -> None:
+    def __init__(self, crowd: Crowd, address: str, name: str, slots: int, *, telling: bool) -> None:
         self.live = False
         self.sessions = 0
         self.answered = 0  # heartbeats
         self.goodbye = ""
         self._crowd = crowd
+        self._telling = telling
         self._channel = aio.insecure_channel(address, options=OPTIONS)
         self._name = name
         self._slots = agent_pb2.Slots(thread=slots, process=slots, asyncio=slots)
@@ -159,7 +162,8 @@ class SimulatedAgent:
         await asyncio.sleep(interval_s * random.random())  # as agents drift apart
         while self.live:
             sequence += 1
-            beat = pb.Heartbeat(sequence=sequence, statuses=self._statuses.values(), redis_reachable=True)
+            statuses = self._statuses.values() if self._telling else ()
+            beat = pb.Heartbeat(sequence=sequence, statuses=statuses, redis_reachable=True)
             self._outgoing.put_nowait(pb.SessionRequest(heartbeat=beat))
             await asyncio.sleep(interval_s)
 

@@ -53,9 +53,12 @@ def phase(state: State) -> loop_pb2.LoopPhase.ValueType:
     return loop_pb2.LOOP_PHASE_ERROR if state in _FAILED else loop_pb2.LOOP_PHASE_STOPPED
 
 
-def workflow(image: Image, one: WorkflowImage, *, document: bytes = b"") -> workflow_pb2.Workflow:
-    """Return a workflow with its loops; the document only where it was read."""
-    loops = [loop(image, one, record) for record in one.loops.values()]
+def workflow(
+    image: Image, one: WorkflowImage, *, document: bytes = b"", most_loops: int | None = None
+) -> workflow_pb2.Workflow:
+    """Return a workflow with its loops, without them if there are too many; the document only where it was read."""
+    few = most_loops is None or len(one.loops) <= most_loops
+    loops = [loop(image, one, record) for record in one.loops.values()] if few else []
     standing = image.workflow_standing(one)
     return workflow_pb2.Workflow(
         namespace=image.namespace,

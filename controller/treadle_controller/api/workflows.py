@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Mapping
+from typing import Final
 
 from treadle.v1 import workflow_service_pb2 as pb
 from treadle.v1 import workflow_service_pb2_grpc as pb_grpc
@@ -16,6 +17,8 @@ from treadle_controller.errors import Conflict, InvalidRequest, NotFound
 from treadle_controller.leader.applying import Applied
 from treadle_controller.leader.image import WorkflowImage
 from treadle_controller.store import workflows
+
+_MOST_LOOPS: Final = 1_000  # in the answer to an Apply; it would keep thousands waiting to be placed
 
 
 class WorkflowService(pb_grpc.WorkflowServiceServicer):
@@ -145,7 +148,8 @@ class WorkflowService(pb_grpc.WorkflowServiceServicer):
         queues = [convert.queue_change(change) for change in applied.difference.queues]
         response = pb.ApplyWorkflowResponse(changes=changes, findings=findings, queue_changes=queues)
         if applied.workflow is not None:
-            response.workflow.CopyFrom(convert.workflow(self._image, applied.workflow))
+            answered = convert.workflow(self._image, applied.workflow, most_loops=_MOST_LOOPS)
+            response.workflow.CopyFrom(answered)
         return response
 
     def _whereabouts(
@@ -162,8 +166,8 @@ class WorkflowService(pb_grpc.WorkflowServiceServicer):
 
 def _holders(workflow: WorkflowImage | None) -> dict[str, list[str]]:
     """Return the agents of each loop, in the order of its replicas."""
-    holders: defaultdict[str, list[str]] = defaultdict(list)
-    for id_, one in sorted(workflow.assignments.items()) if workflow is not None else ():
+    holders: defaultdict[str, list[tuple[int, str]]] = defaultdict(list)
+    for id_, one in workflow.assignments.items() if workflow is not None else ():
         if one.held:
-            holders[id_.loop].append(one.agent)
-    return holders
+            holders[id_.loop].append((id_.replica, one.agent))
+    return {loop: [agent for _, agent in sorted(found)] for loop, found in holders.items()}

@@ -76,6 +76,8 @@ class LoopRecord:
 
     @property
     def replicas(self) -> tuple[ReplicaId, ...]:
+        if self.count == 1:  # as nearly all have: this is asked for again and again
+            return (ReplicaId(self.workflow, self.plan.loop, 0),)
         return tuple(ReplicaId(self.workflow, self.plan.loop, index) for index in range(self.count))
 
 

@@ -71,8 +71,8 @@ class _Pass:
         found: dict[str, LoopRecord] = {}
         left = [name for name in names if name in self._picture.loops]
         left.sort(key=lambda name: name.count("~"))
-        while left:
-            loop = self._picture.loops[left.pop(0)]
+        for name in left:  # which grows by tails, and tails of tails
+            loop = self._picture.loops[name]
             found.setdefault(loop.name, loop)
             left += [tail for tail in loop.plan.tails if tail in self._picture.loops and tail not in found]
         return list(found.values())

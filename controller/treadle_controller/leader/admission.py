@@ -89,7 +89,8 @@ class Admission:
                 await self._enter_writers(new)
                 entered = [replace(loop, entered=True) for loop in new if workflow.loops.get(loop.name) is loop]
                 workflow.put_loops(entered)
-                changes.loops |= {(name, loop.name): loop for loop in entered}
+                # What writes to no queue has nothing to enter, and nothing to remember.
+                changes.loops |= {(name, loop.name): loop for loop in entered if loop.plan.writes}
         if changes.to_write:
             await self._persist(changes)
 

@@ -69,6 +69,7 @@ class Leader:
         self.journal = Journal(image.namespace, last_event, self._wake_up)
         self._wake = asyncio.Event()
         self._draining = asyncio.Event()  # some tail is watched
+        self._saving: set[asyncio.Task[None]] = set()
         self._touched: dict[str, dict[str, None] | None] = {}  # loops by workflow; None: all of it
         self._settler = Settler(image, self.journal, self.unsent, clock)
         self._admission = Admission(image, link, self.unsent, self.persist)
@@ -148,9 +149,9 @@ class Leader:
             self._settler.settle(workflow, changes, touched[workflow.name])
             if workflow.probes:
                 self._draining.set()
-        changes.events = self.journal.take_unsaved()
         if changes.to_write:
             await self.persist(changes)
+        self._save_events()
         for workflow in found:
             workflow.unsaved.difference_update(changes.assignments)
             self._note_completion(workflow)
@@ -160,6 +161,13 @@ class Leader:
         for workflow in found:
             self.watchers.state_changed(workflow.name)
         await self.deletion.finish(workflow for workflow in found if workflow.record.deleting)
+
+    def _save_events(self) -> None:
+        """Write events without waiting: they tell what was done, and nothing rests on them."""
+        events = self.journal.take_unsaved()
+        if events:
+            self._saving.add(task := asyncio.create_task(self.persist(Changes(events=events)), name="save events"))
+            task.add_done_callback(self._saving.discard)
 
     async def _tell_redis(self, changes: Changes, touched: list[WorkflowImage]) -> list[ReplicaId]:
         if not self.link.up:

@@ -251,11 +251,10 @@ class Roster:
         id_ = wire.replica_id(status.loop)
         workflow = self._image.workflows.get(id_.workflow)
         assignment = workflow.assignments.get(id_) if workflow is not None else None
-        new = wire.observed(status)
-        if workflow is None or assignment is None or new is None or assignment.agent != agent:
+        if workflow is None or assignment is None or assignment.agent != agent or status.epoch != assignment.epoch:
             return pb.STATUS_ANSWER_IGNORED
-        old = workflow.observed.get(id_)
-        if new.epoch != assignment.epoch or (old is not None and new.is_older_than(old)):
+        new, old = wire.observed(status), workflow.observed.get(id_)
+        if new is None or (old is not None and new.is_older_than(old)):
             return pb.STATUS_ANSWER_IGNORED
         workflow.observed[id_] = new
         if old is None or (old.epoch, old.sequence, old.state, old.why) != (

@@ -38,8 +38,8 @@ class Settler:
             self._forget_probes(workflow, actions)
             for action in actions:
                 self._apply(workflow, action, changes)
-            if all(isinstance(action, Wait | Probe) for action in actions):
-                break
+            if all(isinstance(action, Wait | Probe | Place) for action in actions):
+                break  # a placement calls for nothing more: its tails were placed with it
         self._tell_new_waits(workflow, before)
 
     def _apply(self, workflow: WorkflowImage, action: Action, changes: Changes) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import Final
 
 from treadle.v1 import dispatcher_service_pb2 as pb
 from treadle.v1 import loop_pb2
@@ -10,6 +11,8 @@ from treadle.workflow.plan import Plan
 from treadle_controller.cluster.model import Assignment, Observed, ReplicaId, State, Why
 from treadle_controller.leader.image import Image, WorkflowImage
 from treadle_controller.store import codec
+
+_STATES: Final = {int(state): state for state in State}
 
 
 def loop_ref(namespace: str, id_: ReplicaId) -> loop_pb2.LoopRef:
@@ -26,13 +29,14 @@ def reason(why: Why | None) -> loop_pb2.Reason | None:
 
 def observed(status: loop_pb2.LoopStatus) -> Observed | None:
     """Return what a status says; None when its state is none that this controller knows."""
-    if status.state not in State._value2member_map_:
+    state = _STATES.get(status.state)
+    if state is None:
         return None
     why = Why(status.reason.code, status.reason.message) if status.HasField("reason") else None
     return Observed(
         status.epoch,
         status.sequence,
-        State(status.state),
+        state,
         why,
         status,
         incarnation=status.incarnation,

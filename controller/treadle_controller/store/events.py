@@ -3,22 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from operator import attrgetter
 from typing import Final
 
 from sqlalchemy import Connection, delete, func, select
 
+from treadle_controller.store import rows
 from treadle_controller.store.records import EventRecord
 from treadle_controller.store.schema import EVENTS
 
 KEPT: Final = 10_000
+_values = attrgetter(*EventRecord.__slots__)
 
 
 def add_events(connection: Connection, events: Sequence[EventRecord]) -> None:
     """Append events and drop those that are too old."""
     if not events:
         return
-    fields = EventRecord.__slots__
-    connection.execute(EVENTS.insert(), [{field: getattr(one, field) for field in fields} for one in events])
+    kept = events[-KEPT:]
+    rows.put(connection, EVENTS, [dict(zip(EventRecord.__slots__, _values(one), strict=True)) for one in kept])
     oldest = events[-1].sequence - KEPT
     if oldest > 0:
         connection.execute(delete(EVENTS).where(EVENTS.c.sequence <= oldest))
