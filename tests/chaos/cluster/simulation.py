@@ -28,7 +28,7 @@ from treadle_controller.cluster.model import Desired
 from treadle_controller.errors import ControllerError
 
 RECOVERY_S: Final = 60.0  # from the end of the last fault; most of it is grace and back-off after a restart
-_CALM_S: Final = 3.0  # and then nothing may change for so long
+_CALM_S: Final = 6.0  # nothing has changed for so long: longer than rebalancing waits between two moves
 _LOOK_S: Final = 0.5
 _SLOTS: Final = 8  # as many as all loops need, so that any one agent can be the last
 _WORKFLOWS: Final = ("first", "second")
@@ -135,25 +135,19 @@ class Cluster:
     def settle(self) -> None:
         """Let the cluster recover, and see that it does, and that it then stays as it is."""
         quiet_at = self.clockwork.now
-        reason = settled.unsettled(self)
-        while reason and self.clockwork.now < quiet_at + RECOVERY_S:
+        reason, calm_at = "it has only begun to look", quiet_at
+        while self.clockwork.now < quiet_at + RECOVERY_S and self.clockwork.now < calm_at + _CALM_S:
+            starts = len(self.watch.starts)
             self.clockwork.run(self.clockwork.now + _LOOK_S)
             reason = settled.unsettled(self)
-        self.recovery_s = self.clockwork.now - quiet_at
-        if reason:
-            self.watch.breach(f"I4: {RECOVERY_S:.0f} s after the last fault {reason}")
-        else:
-            self._stay_settled()
+            if reason or len(self.watch.starts) > starts:
+                calm_at = self.clockwork.now
+        self.recovery_s = calm_at - quiet_at
+        if self.clockwork.now < calm_at + _CALM_S:
+            self.watch.breach(f"I4: {RECOVERY_S:.0f} s after the last fault {reason or 'loops are still moved'}")
         if self.schedule.gentle:
             self._have_moved_nothing()
         self._take_over_problems()
-
-    def _stay_settled(self) -> None:
-        starts, lost = len(self.watch.starts), self.watch.lost
-        self.clockwork.run(self.clockwork.now + _CALM_S)
-        reason = settled.unsettled(self)
-        if reason or len(self.watch.starts) > starts or self.watch.lost > lost:
-            self.watch.breach(f"I4: all was well, and without a fault it changed: {reason or 'something started'}")
 
     def _have_moved_nothing(self) -> None:
         begun: set[object] = set()
