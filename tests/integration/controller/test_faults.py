@@ -191,6 +191,10 @@ async def test_a_redis_that_lost_everything_gets_new_epochs(tmp_path: Path) -> N
                 server.start()
 
                 await _event(client, "redis-rolled-back")
+                await agent.until(lambda: agent.goodbye is not None, timeout_s=20)
+                assert agent.goodbye is not None
+                assert (agent.goodbye.code, agent.welcome and agent.welcome.redis_id != "") == ("redis-renewed", True)
+                await agent.connect()
                 await agent.until(lambda: agent.epoch(FETCH) > before, timeout_s=20)
         finally:
             assert process.stop() == 0
