@@ -41,6 +41,8 @@ class ScriptedAgent:
         self.version = 0
         self.acknowledges = True
         self.releases = True
+        self.bad: set[tuple[int, str]] = set()  # revisions and loops that fail for good
+        self.redis_silence_s: float | None = None  # its Redis has not answered for so long
         self.goodbye: loop_pb2.Reason | None = None
         self.changed = asyncio.Condition()
         self._channel: aio.Channel | None = None
@@ -171,7 +173,10 @@ class ScriptedAgent:
         self.assigned[key] = one
         if key not in self.running or self.running[key].epoch != one.epoch:
             self.started.append((key, one.epoch))
-        if self.acknowledges:
+        if (one.revision, key[1]) in self.bad:
+            reason = loop_pb2.Reason(code="failed", message="it raises at once", node=key[1])
+            self.report(key, loop_pb2.LOOP_STATE_ERROR, reason=reason)
+        elif self.acknowledges:
             paused = one.desired_state == loop_pb2.DESIRED_STATE_PAUSED
             self.report(key, loop_pb2.LOOP_STATE_PAUSED if paused else loop_pb2.LOOP_STATE_RUNNING)
 
@@ -179,11 +184,12 @@ class ScriptedAgent:
         key = _key(release.loop)
         known = self.assigned.pop(key, None)
         self.ended.pop(key, None)
-        if known is None or not self.releases or key not in self.running:
+        if not self.releases or (known is not None and key not in self.running):
             return
-        del self.running[key]
+        ran = self.running.pop(key, None)
+        sequence = max(one.sequence if one is not None else 0 for one in (known, ran))  # 0: it never heard of it
         status = loop_pb2.LoopStatus(
-            loop=release.loop, epoch=release.epoch, sequence=known.sequence, state=loop_pb2.LOOP_STATE_STOPPED
+            loop=release.loop, epoch=release.epoch, sequence=sequence, state=loop_pb2.LOOP_STATE_STOPPED
         )
         self._beats += 1
         self.say(pb.SessionRequest(report=pb.Report(sequence=self._beats, statuses=[status])))
@@ -193,7 +199,10 @@ class ScriptedAgent:
         while self.welcome is not None:
             await asyncio.sleep(self.welcome.heartbeat_interval.ToTimedelta().total_seconds())
             self._beats += 1
-            self.say(pb.SessionRequest(heartbeat=pb.Heartbeat(sequence=self._beats, redis_reachable=True)))
+            beat = pb.Heartbeat(sequence=self._beats, redis_reachable=self.redis_silence_s is None)
+            if self.redis_silence_s is not None:
+                beat.redis_silence.FromMilliseconds(round(self.redis_silence_s * 1e3))
+            self.say(pb.SessionRequest(heartbeat=beat))
 
 
 def _key(ref: loop_pb2.LoopRef) -> Key:
