@@ -246,6 +246,40 @@ class NodeStatus(_message.Message):
 Global___NodeStatus: _TypeAlias = NodeStatus  # noqa: Y015
 
 @_typing.final
+class LoopIncident(_message.Message):
+    """One failure of a loop: an attempt of a node, or the end of a process."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TIME_FIELD_NUMBER: _builtins.int
+    ERROR_FIELD_NUMBER: _builtins.int
+    ATTEMPT_FIELD_NUMBER: _builtins.int
+    INPUT_FIELD_NUMBER: _builtins.int
+    attempt: _builtins.int
+    """Which attempt it was; 0 when it was none."""
+    input: _builtins.str
+    """What was being worked on, shortened."""
+    @_builtins.property
+    def time(self) -> _timestamp_pb2.Timestamp: ...
+    @_builtins.property
+    def error(self) -> Global___Reason: ...
+    def __init__(
+        self,
+        *,
+        time: _timestamp_pb2.Timestamp | None = ...,
+        error: Global___Reason | None = ...,
+        attempt: _builtins.int = ...,
+        input: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["error", b"error", "time", b"time"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempt", b"attempt", "error", b"error", "input", b"input", "time", b"time"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___LoopIncident: _TypeAlias = LoopIncident  # noqa: Y015
+
+@_typing.final
 class LoopStatus(_message.Message):
     """What an agent says of one replica. The later `sequence`, then the later report, wins."""
 
@@ -267,6 +301,9 @@ class LoopStatus(_message.Message):
     NODES_FIELD_NUMBER: _builtins.int
     START_TIME_FIELD_NUMBER: _builtins.int
     PROCESS_ID_FIELD_NUMBER: _builtins.int
+    RETRIES_FIELD_NUMBER: _builtins.int
+    DEAD_LETTERS_FIELD_NUMBER: _builtins.int
+    INCIDENTS_FIELD_NUMBER: _builtins.int
     epoch: _builtins.int
     incarnation: _builtins.int
     """How often it was incarnated under this epoch."""
@@ -281,6 +318,9 @@ class LoopStatus(_message.Message):
     iterations_per_second: _builtins.float
     in_flight: _builtins.int
     process_id: _builtins.int
+    retries: _builtins.int
+    dead_letters: _builtins.int
+    """Messages that it made dead letters."""
     @_builtins.property
     def loop(self) -> Global___LoopRef: ...
     @_builtins.property
@@ -291,6 +331,10 @@ class LoopStatus(_message.Message):
     def nodes(self) -> _containers.RepeatedCompositeFieldContainer[Global___NodeStatus]: ...
     @_builtins.property
     def start_time(self) -> _timestamp_pb2.Timestamp: ...
+    @_builtins.property
+    def incidents(self) -> _containers.RepeatedCompositeFieldContainer[Global___LoopIncident]:
+        """The last few, oldest first."""
+
     def __init__(
         self,
         *,
@@ -310,10 +354,13 @@ class LoopStatus(_message.Message):
         nodes: _abc.Iterable[Global___NodeStatus] | None = ...,
         start_time: _timestamp_pb2.Timestamp | None = ...,
         process_id: _builtins.int = ...,
+        retries: _builtins.int = ...,
+        dead_letters: _builtins.int = ...,
+        incidents: _abc.Iterable[Global___LoopIncident] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["loop", b"loop", "reason", b"reason", "start_time", b"start_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["committed", b"committed", "duration_log2_ns", b"duration_log2_ns", "epoch", b"epoch", "errors", b"errors", "idle_ticks", b"idle_ticks", "in_flight", b"in_flight", "incarnation", b"incarnation", "iterations_per_second", b"iterations_per_second", "loop", b"loop", "nodes", b"nodes", "process_id", b"process_id", "reason", b"reason", "restarts", b"restarts", "sequence", b"sequence", "start_time", b"start_time", "state", b"state"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["committed", b"committed", "dead_letters", b"dead_letters", "duration_log2_ns", b"duration_log2_ns", "epoch", b"epoch", "errors", b"errors", "idle_ticks", b"idle_ticks", "in_flight", b"in_flight", "incarnation", b"incarnation", "incidents", b"incidents", "iterations_per_second", b"iterations_per_second", "loop", b"loop", "nodes", b"nodes", "process_id", b"process_id", "reason", b"reason", "restarts", b"restarts", "retries", b"retries", "sequence", b"sequence", "start_time", b"start_time", "state", b"state"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -117,7 +117,9 @@ class ApplyWorkflowResponse(_message.Message):
     FINDINGS_FIELD_NUMBER: _builtins.int
     QUEUE_CHANGES_FIELD_NUMBER: _builtins.int
     @_builtins.property
-    def workflow(self) -> _workflow_pb2.Workflow: ...
+    def workflow(self) -> _workflow_pb2.Workflow:
+        """Without its loops if there are more than 1,000."""
+
     @_builtins.property
     def changes(self) -> _containers.RepeatedCompositeFieldContainer[_workflow_pb2.LoopChange]: ...
     @_builtins.property
