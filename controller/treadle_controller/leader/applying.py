@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
@@ -12,6 +13,7 @@ from sqlalchemy import Connection
 
 from treadle.workflow import Checked, Compiled, Difference, Finding, check, diff, read_document, workflow_name
 from treadle.workflow.node_type import NodeType
+from treadle.workflow.plan import Plan
 from treadle_controller.cluster.forecast import forecast
 from treadle_controller.cluster.model import Desired, LoopRecord, Why
 from treadle_controller.cluster.rollout import RolloutState, cannot_go_back
@@ -291,11 +293,14 @@ def _loops(workflow: WorkflowImage, new: Compiled, number: int, node_types: Mapp
 def _scaled(workflow: WorkflowImage, new: Compiled, node_types: Mapping[str, NodeType]) -> dict[str, int]:
     """Return the replicas that somebody asked for and that a revision keeps: unless it says another number itself."""
     plans = {plan.loop: plan for plan in new.plans}
+    families: defaultdict[str, list[Plan]] = defaultdict(list)
+    for plan in new.plans:
+        families[root_of(plan.loop)].append(plan)
     kept: dict[str, int] = {}
     for name, plan in plans.items():
         root = root_of(name)
         old, head = workflow.loops.get(root), plans.get(root, plan)
-        tails = [one for one in new.plans if root_of(one.loop) == root and one is not head]
+        tails = [one for one in families[root] if one is not head]
         keeps = old is not None and not old.removed and old.plan.replicas == head.replicas
         keeps = keeps and obstacle(head, tails, node_types) is None
         kept[name] = old.scaled if old is not None and keeps else 0

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from treadle_controller.leader.leader import Leader
 
 _LOOK_S: Final = 0.1
+_LOOK_S_PER_LOOP: Final = 40e-6  # ten times what one takes: large workflows are looked at less often
 _OPEN: Final = (RolloutState.PROGRESSING, RolloutState.UNHEALTHY)  # an unhealthy one may still recover
 
 
@@ -49,10 +50,14 @@ class Rolling:
         """Look at all of them many times a second, for ever."""
         while True:
             await self._began.wait()
-            await asyncio.sleep(_LOOK_S)
+            await asyncio.sleep(_LOOK_S + _LOOK_S_PER_LOOP * self._size())
             await self.run_once()
             if not self._watched:
                 self._began.clear()
+
+    def _size(self) -> int:
+        found = (self._leader.image.workflows.get(name) for name in self._watched)
+        return sum(len(workflow.loops) for workflow in found if workflow is not None)
 
     async def run_once(self) -> None:
         for name, watched in list(self._watched.items()):
