@@ -34,7 +34,7 @@ def _any_close(self: Sessions, agent: str, _session: str, now: float) -> bool:
     record = self._records.get(agent)
     if record is None:
         return False
-    record.session, record.deadline = "", self._end_of_hold(now)
+    record.session, record.deadline = "", self._end_of_hold(record, now)
     return True
 
 
