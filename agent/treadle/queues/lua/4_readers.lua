@@ -15,7 +15,8 @@ local function register(_, argv)
     if not q then
       answer[#answer + 1] = {-1, 0, 0, 0, 0}
     else
-      local at = q.mode == 'counted' and q.next or tonumber(argv[i + 1])
+      -- A purge may have moved `next` past what an idle reader has seen.
+      local at = q.mode == 'counted' and q.next or math.max(q.next, tonumber(argv[i + 1]))
       local has_data = q.tail > at
       if not has_data then
         if not has_word(q.bells, host) or not has_word(q.ends, host) then
