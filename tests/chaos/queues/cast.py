@@ -42,6 +42,13 @@ class Process:
         """Let it go on."""
         self._signal(signal.SIGCONT)
 
+    def state(self) -> str:
+        """Return what the kernel says that it does: S sleeps, T is stopped, R runs."""
+        try:
+            return Path(f"/proc/{self.pid}/stat").read_text().rpartition(")")[2].split()[0]
+        except OSError:
+            return "gone"
+
     def _signal(self, number: signal.Signals) -> None:
         with suppress(ProcessLookupError):
             os.kill(self.pid, number)

@@ -11,9 +11,14 @@ from treadle.queues.tenure import LoopKey
 
 
 def purge(play: Play) -> None:
-    """Drop what waits in a queue."""
-    queue = play.random.choice(("in", "out"))
+    """Drop what waits in a queue, half of the time while who reads it is stopped with messages in its hands."""
+    queue, role = play.random.choice((("in", "transform"), ("out", "sink")))
+    reader = play.actors[LoopKey(WORKFLOW, role)]
+    if play.random.random() < 0.5 and not reader.completed:
+        reader.process.pause()
+        play.wait_for(lambda: play.stage.field(queue, "tail") > play.stage.field(queue, "next") + 20, 0.5)
     play.bites[f"purged from {queue}"] += play.stage.do(lambda admin: admin.purge(queue))
+    reader.process.resume()
 
 
 def kill_waiting_producer(play: Play) -> None:

@@ -266,9 +266,15 @@ class Play:
         if self._moved[0] == 0.0:
             self._moved = (time.monotonic(), self._moved[1])
         if time.monotonic() - self._moved[0] > self.script.patience_s:
-            waiting = [str(key) for key, actor in self.actors.items() if not actor.completed]
+            waiting = [self._state_of(actor) for actor in self.actors.values() if not actor.completed]
             self.wrong.append(f"stalled: {waiting} at {self.progress():.0%} for {self.script.patience_s} s")
         return any(sentence.startswith("stalled") for sentence in self.wrong)
+
+    def _state_of(self, actor: Actor) -> str:
+        """Say what there is to know about a loop that does not go on."""
+        queue = READS[actor.role]
+        record = self.stage.command("HGETALL", self.stage.keys.record(queue)) if queue else None
+        return f"{actor.key} ({actor.process.state()}, {self.stage.tenure(actor.key)}) reads {record}"
 
     def _lay_to_rest(self) -> None:
         """Wait until every zombie has noticed."""
@@ -279,7 +285,8 @@ class Play:
             time.sleep(LOOK_S)
             if any(sentence.startswith("stalled") for sentence in self.wrong) or self.script.patches:
                 return
-        allowed = {"fenced", "gap", "shifted"} if self.script.may_roll_back else {"fenced"}
+        # One that was paused with an answer on its way may have read that first.
+        allowed = {"fenced", "shifted", "gap"} if self.script.may_roll_back else {"fenced", "shifted"}
         for zombie in self.zombies:
             if zombie.code is None:
                 self.bites["zombies that did nothing any more"] += 1  # nobody told them, and nothing woke them
