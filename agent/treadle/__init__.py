@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     )
     from treadle.loop.context import NodeContext
     from treadle.node import BlockingNode, Node, NonBlockingNode, Params, ProducerNode
+    from treadle.node_config import NodeConfig
     from treadle.queues.manager import QueueManager
 
 __all__ = [
@@ -34,6 +35,7 @@ __all__ = [
     "LoopStopping",
     "MessageTooLarge",
     "Node",
+    "NodeConfig",
     "NodeContext",
     "NodeData",
     "NonBlockingNode",
@@ -61,6 +63,7 @@ _HOMES = {
     ),
     "treadle.loop.context": ("NodeContext",),
     "treadle.node": ("BlockingNode", "Node", "NonBlockingNode", "Params", "ProducerNode"),
+    "treadle.node_config": ("NodeConfig",),
     "treadle.queues.manager": ("QueueManager",),
 }
 _HOME = {name: home for home, names in _HOMES.items() for name in names}

@@ -11,6 +11,9 @@ TreadleError
 +-- UndeclaredQueue       a node used a queue that its configuration doesn't name
 +-- UndeclaredState       a node used state, and its class doesn't say so
 +-- StateVersionError     state of another version that the node can't migrate
++-- DeadlineExceeded      an execution took longer than its settings allow
+|   +-- AttemptTimeout    one attempt: `attempt_timeout`
+|   +-- IterationTimeout  one iteration, retries included: `iteration_timeout`
 +-- QueueEmpty            a queue-reader found no message in time, and `on_empty` is `error`
 +-- LoopStopping          a wait ended because the loop is being drained
 +-- Retry                 raised by a node: try this iteration again later
@@ -102,6 +105,24 @@ class StateVersionError(TreadleError):
     """The state was written by another version of the node, and can't be migrated."""
 
     code = "state-version"
+
+
+class DeadlineExceeded(TreadleError):
+    """An execution took longer than its settings allow."""
+
+    code = "deadline-exceeded"
+
+
+class AttemptTimeout(DeadlineExceeded):
+    """An attempt took longer than `attempt_timeout`."""
+
+    code = "attempt-timeout"
+
+
+class IterationTimeout(DeadlineExceeded):
+    """An iteration took longer than `iteration_timeout`."""
+
+    code = "iteration-timeout"
 
 
 class QueueEmpty(TreadleError):

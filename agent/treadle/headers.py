@@ -9,10 +9,11 @@ import msgspec
 
 from treadle.data import _MappingStruct
 
+ATTEMPT: Final = "attempt"  # which attempt of a node gets to see this, from 1
 HANDLE: Final = "handle"  # on a tail queue: the handle of the Route that a non-blocking node returned
 ORIGIN: Final = "origin"  # the id that a replayed message had at first
 # These speak of one message in one queue: they end with it, all other headers go on with what is made of it.
-_OWN: Final = frozenset({"id", "source", HANDLE, ORIGIN})
+_OWN: Final = frozenset({"id", "source", ATTEMPT, HANDLE, ORIGIN})
 
 
 class MessageHeaders(msgspec.Struct, Mapping[str, Any], metaclass=_MappingStruct, frozen=True, eq=False):
@@ -25,6 +26,7 @@ class MessageHeaders(msgspec.Struct, Mapping[str, Any], metaclass=_MappingStruct
     queue: str
     number: int
     carried: Mapping[str, Any] | None = None
+    attempt: int = 1
 
     __hash__ = None  # type: ignore[assignment]
 
@@ -44,6 +46,8 @@ class MessageHeaders(msgspec.Struct, Mapping[str, Any], metaclass=_MappingStruct
             return self.message_id
         if key == "source":
             return self.queue
+        if key == ATTEMPT:
+            return self.attempt
         if self.carried is None:
             raise KeyError(key)
         return self.carried[key]
@@ -51,13 +55,21 @@ class MessageHeaders(msgspec.Struct, Mapping[str, Any], metaclass=_MappingStruct
     def __iter__(self) -> Iterator[str]:
         yield "id"
         yield "source"
-        yield from (key for key in self.carried or () if key not in {"id", "source"})
+        yield ATTEMPT
+        yield from (key for key in self.carried or () if key not in {"id", "source", ATTEMPT})
 
     def __len__(self) -> int:
         return sum(1 for _ in self)
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Mapping) and dict(self) == dict(other)
+
+
+def of_attempt(headers: Mapping[str, Any] | None, attempt: int) -> Mapping[str, Any]:
+    """Return the headers that a node sees in a further attempt."""
+    if type(headers) is MessageHeaders:
+        return MessageHeaders(headers.prefix, headers.queue, headers.number, headers.carried, attempt)
+    return {**(headers or {}), ATTEMPT: attempt}
 
 
 def passed_on(headers: Mapping[str, Any] | None) -> dict[str, Any] | None:

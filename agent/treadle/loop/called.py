@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from time import perf_counter_ns
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from treadle.data import Idle, LoopComplete, NodeData
 from treadle.loop.chain import LEFT
 from treadle.loop.output import is_signal
+from treadle.loop.recovery import Abandoned
 
 if TYPE_CHECKING:
     from treadle.loop.run import Run, Verdict
@@ -18,6 +19,7 @@ class Called:
 
     def __init__(self, run: Run) -> None:
         self._run = run
+        self._mended: Any = None  # what the producer returned in the end
 
     def ready(self) -> bool:
         """Whether the producer may be asked: always; only it knows."""
@@ -37,6 +39,7 @@ class Called:
         produce, awaits, taken = producer.call, producer.awaits, producer.durations
         clock = perf_counter_ns
         next_look = run.boundary.next_look
+        begin = None if run.deadlines is None else run.deadlines.begin
         idle = False
         due = then = 0  # the first look comes before the first iteration
         while True:
@@ -48,6 +51,8 @@ class Called:
                 due = next_look(then)
             start = then
             iteration.at = 0
+            if begin is not None:
+                begin()
             try:
                 output = produce()
                 if awaits:
@@ -74,9 +79,18 @@ class Called:
                     taken[(then - start).bit_length()] += 1
                     then = await carry(0, output, None, then)
             except BaseException as exc:  # noqa: BLE001 - a node's; what isn't is raised again
-                run.failed(exc)
                 due = 0
-                continue
+                match await self._mend(exc):
+                    case "completed":
+                        if iteration.touched:
+                            run.commit(())
+                        return "completed"
+                    case "no-work":
+                        idle = self._rest(self._mended, idle=idle)
+                        continue
+                    case "given-up":
+                        continue
+                then = clock()
             durations[(then - start).bit_length()] += 1
             if idle:
                 run.boundary.pace.worked()
@@ -88,6 +102,23 @@ class Called:
                     due = 0
             else:
                 stats.untouched += 1
+
+    async def _mend(self, exc: BaseException) -> Literal["done", "given-up", "no-work", "completed"]:
+        """Go on after something was raised: by the producer, or below it."""
+        run = self._run
+        if run.iteration.at or isinstance(exc, Abandoned):
+            return "done" if await run.mend(exc) else "given-up"
+        try:
+            self._mended = output = await run.recovery.output(run.steps[0], None, exc)
+            if is_signal(output, LoopComplete):
+                return "completed"
+            if _no_work(output):
+                return "no-work"
+            await run.walk.carry(0, output, None, perf_counter_ns())
+        except Abandoned as abandoned:
+            run.give_up(abandoned)
+            return "given-up"
+        return "done"
 
     def _rest(self, output: Any, *, idle: bool) -> bool:
         """Rest, unless the producer did something all the same and asked for no rest. Returns whether it is idle."""

@@ -43,9 +43,8 @@ def _called_line(chain: Chain, line: _Line, iteration: Iteration) -> Callable[[N
     clock = perf_counter_ns
 
     def run(data: NodeData, then: int) -> int:
-        at = 0
         try:
-            for at, call, _, durations in line:
+            for iteration.at, call, _, durations in line:
                 output = call(data)
                 now = clock()
                 durations[(now - then).bit_length()] += 1
@@ -58,10 +57,11 @@ def _called_line(chain: Chain, line: _Line, iteration: Iteration) -> Callable[[N
                 elif output is None:
                     return then
                 else:
-                    chain.left = (at, output, data.headers)
+                    chain.left = (iteration.at, output, data.headers)
+                    iteration.given = data
                     return LEFT
         except BaseException:
-            iteration.at = at
+            iteration.given = data
             raise
         return then
 
@@ -72,9 +72,8 @@ def _awaited_line(chain: Chain, line: _Line, iteration: Iteration) -> Callable[[
     clock = perf_counter_ns
 
     async def run(data: NodeData, then: int) -> int:
-        at = 0
         try:
-            for at, call, awaits, durations in line:
+            for iteration.at, call, awaits, durations in line:
                 output = call(data)
                 if awaits:
                     output = await output
@@ -89,10 +88,11 @@ def _awaited_line(chain: Chain, line: _Line, iteration: Iteration) -> Callable[[
                 elif output is None:
                     return then
                 else:
-                    chain.left = (at, output, data.headers)
+                    chain.left = (iteration.at, output, data.headers)
+                    iteration.given = data
                     return LEFT
         except BaseException:
-            iteration.at = at
+            iteration.given = data
             raise
         return then
 

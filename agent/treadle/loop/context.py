@@ -5,6 +5,8 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING, Any
 
+from treadle.node_config import NodeConfig
+
 if TYPE_CHECKING:
     from opentelemetry.trace import Tracer
 
@@ -13,6 +15,7 @@ if TYPE_CHECKING:
     from treadle.loop.iteration import Iteration
     from treadle.loop.ports import Port
     from treadle.queues.tenure import Tenure
+    from treadle.workflow.plan import Step
 
 
 class NodeContext:
@@ -20,9 +23,11 @@ class NodeContext:
 
     __slots__ = (
         "_clock",
+        "_config",
         "_control",
         "_iteration",
         "_logger",
+        "_planned",
         "_port",
         "_step",
         "_tenure",
@@ -42,7 +47,7 @@ class NodeContext:
         *,
         tenure: Tenure,
         revision: str,
-        node: str,
+        planned: Step,
         step: int,
         iteration: Iteration,
         port: Port,
@@ -52,9 +57,11 @@ class NodeContext:
         self.namespace = tenure.namespace
         self.workflow, self.loop, self.replica = tenure.key
         self.revision = revision
-        self.node = node
+        self.node = planned.node
         self.epoch = tenure.epoch
-        self.attempt = 1
+        self.attempt = 1  # of this execution, from 1
+        self._planned = planned
+        self._config: NodeConfig | None = None
         self._tenure = tenure
         self._step = step
         self._iteration = iteration
@@ -63,6 +70,13 @@ class NodeContext:
         self._clock = clock
         self._logger: logging.LoggerAdapter[logging.Logger] | None = None
         self._tracer: Tracer | None = None
+
+    @property
+    def config(self) -> NodeConfig:
+        """The node's settings, as its author wrote them."""
+        if self._config is None:
+            self._config = NodeConfig.of(self._planned)
+        return self._config
 
     @property
     def message_id(self) -> str | None:

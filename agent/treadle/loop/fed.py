@@ -24,6 +24,7 @@ class Fed:
         self._queues = list(run.plan.steps[0].queues)
         self._batch: Batch | None = None
         self._position = 0  # of the next message in the batch
+        self._buried = False  # what the last iteration that was given up had popped is among the dead letters
         self._routes = run.plan.tail_of is not None
 
     def ready(self) -> bool:
@@ -60,6 +61,7 @@ class Fed:
         chained, chain_awaits = chain.run, chain.awaits
         taken, clock, routes = run.steps[0].durations, perf_counter_ns, self._routes
         queue, first, items = batch
+        begin = None if run.deadlines is None else run.deadlines.begin
         trace = run.trace
         trace[QUEUE] = run.plan.steps[0].queues.index(queue)
         prefix = f"{tenure.namespace}/{queue}/"
@@ -69,6 +71,8 @@ class Fed:
             start, item, number = then, items[at], first + at
             iteration.at = 0
             trace[NUMBER] = number
+            if begin is not None:
+                begin()
             try:
                 if type(item) is BadItem:
                     raise bad_message(queue, number, item)  # noqa: TRY301 - fails like any other iteration
@@ -84,8 +88,9 @@ class Fed:
                     if then == LEFT:
                         then = await carry(*chain.left, clock())
             except BaseException as exc:  # noqa: BLE001 - a node's; what isn't is raised again
-                run.failed(exc)
-                return at
+                if not await self._mend(exc, queue, number, item):
+                    return at + self._buried
+                then = clock()
             durations[(then - start).bit_length()] += 1
             if iteration.beyond_pushes:
                 run.commit(((queue, number, number),))
@@ -98,6 +103,17 @@ class Fed:
             if control.raised or then >= due or not tenure.has_room:
                 return at + 1
         return len(items)
+
+    async def _mend(self, exc: BaseException, queue: str, number: int, item: Any) -> bool:
+        """Go on with the iteration; False when it was given up: its message was buried, or stays for another time."""
+        run = self._run
+        before = run.stats.dead_letters
+        run.iteration.source = queue, number, item
+        try:
+            return await run.mend(exc)
+        finally:
+            run.iteration.source = run.iteration.given = None
+            self._buried = run.stats.dead_letters > before
 
 
 def _routed(data: NodeData, carried: Any) -> Any:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from treadle.errors import IterationTooLarge
 
 if TYPE_CHECKING:
+    from treadle.data import NodeData
     from treadle.headers import MessageHeaders
     from treadle.loop.state import NodeState
 
@@ -19,21 +20,25 @@ class Iteration:
 
     `touched`: there is something to commit; `beyond_pushes`: something else than messages. `message`: what a
     queue-fed iteration works on. `executed` counts the executions of each step once a list has opened; before
-    that no step can run twice.
+    that no step can run twice. `acting` is the step whose own part has been begun, -1 for none.
     """
 
     __slots__ = (
+        "_mark",
         "_pushed_bytes",
         "_untouched_origin",
+        "acting",
         "at",
         "beyond_pushes",
         "changed",
         "counted",
         "effects",
         "executed",
+        "given",
         "message",
         "pushes",
         "reads",
+        "source",
         "touched",
     )
 
@@ -41,7 +46,9 @@ class Iteration:
         self._untouched_origin = origin  # <namespace>/<workflow>/<loop>/<replica>/<life>
         self.counted = counted  # iterations of this life before this one, those without a commit apart
         self.at = 0  # the step under way, known when something was raised
+        self.given: NodeData | None = None  # its input, in the fast path
         self.message: MessageHeaders | None = None
+        self.source: tuple[str, int, Any] | None = None  # queue, number and item of that message, once it has failed
         self.executed: dict[int, int] | None = None
         self.pushes: list[tuple[str, bytes]] = []
         self.reads: list[tuple[str, int, int]] = []
@@ -50,12 +57,19 @@ class Iteration:
         self.touched = False
         self.beyond_pushes = False
         self._pushed_bytes = 0
+        self.acting = -1
+        self._mark = (0, 0, 0, 0)
 
     @property
     def origin(self) -> str:
         """What this iteration is about, the same over every repetition."""
         if self.message is not None:
             return self.message.origin
+        return self.commit_id
+
+    @property
+    def commit_id(self) -> str:
+        """Names the commit of this iteration, which no other has."""
         return f"{self._untouched_origin}.{self.counted}"
 
     def effect_id(self, step: int, node: str) -> str:
@@ -68,10 +82,11 @@ class Iteration:
         """Add a message. Raises IterationTooLarge."""
         self.touched = True
         pushes = self.pushes
-        self._pushed_bytes += len(item)
-        if len(pushes) >= MESSAGES_LIMIT or self._pushed_bytes > BYTES_LIMIT:
+        size = self._pushed_bytes + len(item)
+        if len(pushes) >= MESSAGES_LIMIT or size > BYTES_LIMIT:
             message = f"one iteration may push {MESSAGES_LIMIT} messages and {BYTES_LIMIT} bytes"
-            raise IterationTooLarge(message, queue=queue, messages=len(pushes) + 1, bytes=self._pushed_bytes)
+            raise IterationTooLarge(message, queue=queue, messages=len(pushes) + 1, bytes=size)
+        self._pushed_bytes = size
         pushes.append((queue, item))
 
     def read(self, queue: str, number: int) -> None:
@@ -83,6 +98,27 @@ class Iteration:
         """Note that a node changed its state."""
         self.touched = self.beyond_pushes = True
         self.changed.append(state)
+
+    def begin(self, at: int, leased: int) -> None:
+        """Note where the part of a step begins; `leased`: messages that were popped before it."""
+        self.acting = at
+        self._mark = (len(self.pushes), self._pushed_bytes, len(self.reads), leased)
+
+    def undo(self, at: int, state: Any) -> int | None:
+        """Forget what the last execution of a step did. Returns how many of the popped messages were there before.
+
+        `state` is the node's. None: it popped nothing. Effect ids stay given out: the next attempt gets the same.
+        """
+        kept = None
+        if self.acting == at:
+            pushes, self._pushed_bytes, reads, kept = self._mark
+            del self.pushes[pushes:], self.reads[reads:]
+        self.acting = -1
+        if any(each is state for each in self.changed) and not state.undo():
+            self.changed = [each for each in self.changed if each is not state]
+        self.beyond_pushes = bool(self.reads or self.changed or self.effects)
+        self.touched = bool(self.pushes) or self.beyond_pushes
+        return kept
 
     def changes(self) -> dict[tuple[str, str], bytes | None] | None:
         """Return the state changes to commit."""
@@ -99,6 +135,7 @@ class Iteration:
         self.pushes = []
         self._pushed_bytes = 0
         self.touched = False
+        self.acting = -1
 
     def keep(self) -> None:
         """Begin the next iteration on top of this one."""
@@ -122,4 +159,5 @@ class Iteration:
             self.reads = []
         if self.changed:
             self.changed = []
+        self.acting = -1
         self.effects = self.touched = self.beyond_pushes = False

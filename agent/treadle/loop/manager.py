@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 import asyncio
+import random
 from typing import TYPE_CHECKING, Any
 
 from treadle.clock import SystemClock
+from treadle.loop.activity import Activity
 from treadle.loop.control import Control
 from treadle.loop.modes import DirectMode, Mode, OwnLoopMode, TaskMode, need_event_loop
 from treadle.loop.ports import drive
 from treadle.loop.run import Run
 from treadle.loop.stats import LoopSnapshot, LoopStats
-from treadle.loop.trace import Trace, no_trace
+from treadle.loop.trace import INSIDE, NUMBER, Trace, no_trace
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from treadle.clock import Clock
+    from treadle.loop.deadlines import Deadline
     from treadle.loop.outcome import Outcome
     from treadle.node import Node
     from treadle.queues.tenure import Tenure
@@ -27,7 +30,7 @@ class LoopManager:
     """Runs a plan with its node objects on a tenure, once: `run` in a thread or process, `run_async` as a task.
 
     `nodes` are by node id (`build_nodes`). `on_open` is called when they are open, right before the first iteration.
-    `trace` is where the loop writes where it is.
+    `trace` is where the loop writes where it is; `chance` returns numbers in [0, 1) for the jitter of retries.
     The four control methods may be called from any thread, also before the loop runs; `stats` too.
     """
 
@@ -41,6 +44,7 @@ class LoopManager:
         revision: str = "",
         on_open: Callable[[], None] | None = None,
         trace: Trace | None = None,
+        chance: Callable[[], float] = random.random,
     ) -> None:
         self._plan = plan
         self._nodes = nodes
@@ -49,6 +53,9 @@ class LoopManager:
         self._revision = revision
         self._on_open = on_open
         self._trace = trace if trace is not None else no_trace()
+        self._chance = chance
+        self._run: Run | None = None
+        self._seen: tuple[object, float] = (None, 0.0)
         self._control = Control(tenure.wake)
         self._stats = LoopStats([step.node for step in plan.steps])
         self.producer = nodes.get(plan.steps[0].node)  # None: a queue feeds the loop
@@ -67,7 +74,7 @@ class LoopManager:
         return await self._live(TaskMode(self._tenure))
 
     async def _live(self, mode: Mode) -> Outcome:
-        run = Run(
+        run = self._run = Run(
             self._plan,
             self._nodes,
             self._tenure,
@@ -77,6 +84,7 @@ class LoopManager:
             clock=self._clock,
             revision=self._revision,
             trace=self._trace,
+            chance=self._chance,
         )
         return await run.live(self._on_open)
 
@@ -99,3 +107,32 @@ class LoopManager:
     def stats(self) -> LoopSnapshot:
         """Return the figures of this moment, from any thread."""
         return self._stats.snapshot(committed=self._tenure.committed, in_flight=self._tenure.in_flight)
+
+    @property
+    def executions(self) -> int:
+        """All attempts of all nodes so far, from any thread."""
+        return self._stats.executions
+
+    def deadline(self) -> Deadline | None:
+        """Return the deadline of what is being executed, None while nothing is or it has none. From any thread."""
+        run = self._run
+        if run is None or run.deadlines is None:
+            return None
+        return run.deadlines.current(run.recovery.attempt)
+
+    def activity(self) -> Activity | None:
+        """Return which node is at work, None when none is. To be asked by one thread, again and again.
+
+        Nodes don't note when they begin: `since` is the first time that it was seen where it is now.
+        """
+        run = self._run
+        if run is None:
+            return None
+        again_at = run.recovery.again_at
+        if not self._trace[INSIDE] and again_at is None:
+            return None
+        at, attempt = run.iteration.at, run.recovery.attempt
+        seen = (at, attempt, again_at, self._trace[NUMBER], self.executions)
+        if seen != self._seen[0]:
+            self._seen = (seen, self._clock.monotonic())
+        return Activity(run.steps[at].node_id, self._seen[1], attempt, again_at)

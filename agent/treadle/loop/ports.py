@@ -66,7 +66,14 @@ class OwnLoopPort:
 
     async def wait(self, timeout_s: float | None) -> None:
         """Wait in a thread beside."""
-        await asyncio.to_thread(self._tenure.wait, timeout_s)
+        waiting = asyncio.ensure_future(asyncio.to_thread(self._tenure.wait, timeout_s))
+        try:
+            await asyncio.shield(waiting)
+        except asyncio.CancelledError:
+            # The thread would go on to wait, and take the next ring away from whoever waits then.
+            self._tenure.wake()
+            await waiting
+            raise
 
     def finish(self, coroutine: Coroutine[Any, Any, Any]) -> Any:
         """Return the coroutine: an `async def` node awaits it."""

@@ -4,18 +4,27 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import signal
+import threading
+from functools import partial
 from time import perf_counter_ns
-from typing import TYPE_CHECKING, Any, Final, Literal, NoReturn
+from typing import TYPE_CHECKING, Any, Final, Literal, cast
 
-from treadle.errors import TenureLost
+from treadle.data import NodeData
+from treadle.errors import LoopStopping, TenureLost
 from treadle.loop import migration
 from treadle.loop.boundary import Boundary
 from treadle.loop.called import Called
-from treadle.loop.failure import Decision, Failure, decide
+from treadle.loop.dead_letters import dead_letters
+from treadle.loop.deadlines import Deadlines
+from treadle.loop.failure import Action
 from treadle.loop.fed import Fed
+from treadle.loop.incident import Incident
 from treadle.loop.iteration import Iteration
 from treadle.loop.outcome import LoopError, Outcome, loop_error
+from treadle.loop.recovery import Abandoned, Recovery
 from treadle.loop.state import NodeState
+from treadle.loop.step import emitting
 from treadle.loop.trace import INSIDE, NUMBER, Trace
 from treadle.loop.workshop import Workshop
 from treadle.queues.leases import Leases
@@ -30,7 +39,7 @@ if TYPE_CHECKING:
     from treadle.loop.step import Step
     from treadle.node import Node
     from treadle.queues.tenure import Tenure
-    from treadle.workflow.plan import Plan
+    from treadle.workflow.plan import OnExhausted, Plan
 
 logger = logging.getLogger("treadle.loop")
 
@@ -39,13 +48,16 @@ Verdict = Literal["completed", "drained", "stopped", "lost"]
 # How long a loop that failed waits for what its earlier iterations have in flight: they were good.
 _SETTLE_AFTER_FAILURE_S: Final = 5.0
 
+_NOTHING: Final = NodeData({})
+
 
 class LoopFailed(Exception):
     """Carries the error that ends a loop up to where its life is ended."""
 
-    def __init__(self, error: LoopError) -> None:
+    def __init__(self, error: LoopError, on_exhausted: OnExhausted | None = None) -> None:
         super().__init__(error.message)
         self.error = error
+        self.on_exhausted = on_exhausted
 
 
 class Run:
@@ -63,6 +75,7 @@ class Run:
         clock: Clock,
         revision: str,
         trace: Trace,
+        chance: Callable[[], float],
     ) -> None:
         self.plan = plan
         self.trace = trace
@@ -73,7 +86,11 @@ class Run:
         self.clock = clock
         self.iteration = Iteration(f"{tenure.namespace}/{tenure.key}/{tenure.life}", tenure.iteration)
         self.leases = Leases(tenure)
-        workshop = Workshop(self, nodes, revision)
+        self.revision = revision
+        self.chance = chance
+        self.deadlines = _deadlines(plan, clock, mode)
+        self.recovery = Recovery(self)
+        workshop = Workshop(self, nodes)
         self.steps: list[Step] = workshop.steps
         self.walk = workshop.walk
         self.chain = workshop.chain
@@ -96,7 +113,7 @@ class Run:
             return self._outcome(await self._settle(verdict))
         except LoopFailed as failed:
             await self._settle("drained", limit_s=_SETTLE_AFTER_FAILURE_S)
-            return Outcome("failed", failed.error)
+            return Outcome("failed", failed.error, failed.on_exhausted)
         except TenureLost as lost:
             return _lost(lost)
         finally:
@@ -108,20 +125,34 @@ class Run:
         self.iteration.at = step.at
         self.trace[NUMBER], self.trace[INSIDE] = 0, 1
         try:
-            output = await self._call(step, hook, *arguments)
-            if output is None:
-                pass
-            elif step.emit is not None:
-                step.emit(output, None)
-            else:
+            output = await self._own_output(step, hook, arguments)
+            if output is not None:
                 await self.walk.carry(step.at, output, None, perf_counter_ns())
-        except BaseException as exc:  # noqa: BLE001 - a node's; what isn't is raised again
-            self.failed(exc)
+        except Abandoned as abandoned:
+            self.give_up(abandoned)
         else:
             if output is not None or self.iteration.touched:
                 self.commit(())
         finally:
             self.trace[INSIDE] = 0
+
+    async def _own_output(self, step: Step, hook: str, arguments: tuple[Any, ...]) -> Any:
+        if step.node is None:
+            return None
+        if self.deadlines is not None:
+            self.deadlines.begin()
+        call, awaits = self.mode.bind(step.node, getattr(step.node, hook))
+        call = partial(_ignoring, call, arguments)
+        if step.emit is not None:
+            call = emitting(call, step.emit, awaits=awaits)
+        try:
+            output = call(_NOTHING)
+            if awaits:
+                output = await output
+            self.walk.check(step.at, output)
+        except BaseException as exc:  # noqa: BLE001 - a node's; what isn't is raised again
+            return await self.recovery.output(step, None, exc, (lambda _: call(_NOTHING), awaits))
+        return output
 
     def commit(self, reads: tuple[tuple[str, int, int], ...]) -> None:
         """Hand what the iteration did to the commit pipeline."""
@@ -135,22 +166,65 @@ class Run:
         self.tenure.append((*reads, *iteration.reads), pushes, iteration.changes(), effects=iteration.effects)
         iteration.keep()
 
-    def failed(self, exc: BaseException) -> None:
-        """Drop the iteration in which something was raised; ends the loop by raising, unless nothing is wrong."""
-        if isinstance(exc, KeyboardInterrupt | GeneratorExit | LoopFailed) or (
-            self.mode.asynchronous and _cancelled(exc)
-        ):
-            raise exc
+    async def mend(self, exc: BaseException) -> bool:
+        """Go on with an iteration in which something was raised; False when it was given up.
+
+        Raises LoopFailed, and what no node raised.
+        """
+        step = self.steps[self.iteration.at]
+        try:
+            if isinstance(exc, Abandoned):
+                raise exc
+            data = self.iteration.given if step.at else None
+            output = await self.recovery.output(step, data, exc)
+            if output is not None:
+                await self.walk.carry(step.at, output, None if data is None else data.headers, perf_counter_ns())
+        except Abandoned as abandoned:
+            self.give_up(abandoned)
+            return False
+        return True
+
+    def give_up(self, abandoned: Abandoned) -> None:
+        """Drop an iteration, or make dead letters of what it popped. Raises LoopFailed."""
+        action, error = abandoned.action, abandoned.error
+        if action is Action.DEAD_LETTER and error is not None:
+            self._bury(error)
+            return
         self.iteration.drop()
         self.leases.give_back()
-        decision = decide(Failure(exc, attempt=1, ending=self.control.ending))
-        if decision is Decision.FAIL:
-            self._fail(self.steps[self.iteration.at], exc)
+        if error is not None:
+            raise LoopFailed(error, cast("OnExhausted", action.value)) from abandoned.__cause__
 
-    def _fail(self, step: Step, exc: BaseException) -> NoReturn:
+    def _bury(self, error: LoopError) -> None:
+        iteration = self.iteration
+        popped = [*self.leases.taken]
+        if iteration.source is not None:
+            popped.insert(0, iteration.source)
+        letters = dead_letters(popped, error, revision=self.revision, iteration=iteration.commit_id)
+        iteration.drop()
+        self.leases.keep()
+        self.tenure.append([(queue, number, number) for queue, number, _ in popped], (), dead=letters)
+        iteration.counted += 1
+        self.stats.dead_letters += len(letters)
+
+    def raise_what_is_no_nodes(self, exc: BaseException) -> None:
+        """Raise what was raised to end this process, thread or task, and not by a node."""
+        if isinstance(exc, GeneratorExit | LoopFailed) or (self.mode.asynchronous and _cancelled(exc)):
+            raise exc
+        if isinstance(exc, KeyboardInterrupt) and _interrupts():
+            raise exc
+
+    def _refuse(self, step: Step, exc: BaseException) -> None:
+        """Take what was raised outside of iterations, where nothing is tried again. Raises LoopFailed."""
+        self.raise_what_is_no_nodes(exc)
+        self.iteration.drop()
+        self.leases.give_back()
+        if self.control.ending and isinstance(exc, LoopStopping):
+            return
         error = loop_error(exc, node=step.node_id)
-        step.stats.failed(error)
+        step.stats.failed(error, exhausted=True)
         self.stats.errors += 1
+        self.stats.incidents.append(Incident(self.clock.time(), error, ""))
         raise LoopFailed(error) from exc
 
     async def _open(self, opened: list[Step]) -> None:
@@ -162,8 +236,7 @@ class Run:
                 opened.append(step)
                 await self._call(step, "open")
             except BaseException as exc:  # noqa: BLE001 - a node's; what isn't is raised again
-                self.iteration.at = step.at
-                self.failed(exc)
+                self._refuse(step, exc)
 
     def _give_state(self, step: Step, node: Node[Any]) -> None:
         if not node.stateful:
@@ -180,9 +253,12 @@ class Run:
         for step in reversed(opened):
             try:
                 await self._call(step, "close")
-            except Exception as exc:  # the others still have to be closed
+            except BaseException as exc:  # the others still have to be closed
+                self.raise_what_is_no_nodes(exc)
                 logger.exception("%s: closing %s failed", self.tenure.key, step.node_id)
-                step.stats.failed(loop_error(exc, node=step.node_id))
+                step.stats.failed(loop_error(exc, node=step.node_id), exhausted=True)
+        if self.deadlines is not None:
+            self.deadlines.close()
         self.mode.close()
 
     async def _call(self, step: Step, hook: str, *arguments: Any) -> Any:
@@ -222,7 +298,26 @@ class Run:
 
 
 def _lost(lost: TenureLost) -> Outcome:
+    if lost.reason == "dlq-full":
+        # Another incarnation would fail at the same message: this is the loop's own end, until somebody makes room.
+        return Outcome("failed", LoopError(code="DLQ_FULL", type="DeadLettersFull", message=str(lost)), "fail-loop")
     return Outcome("lost", LoopError(code=lost.reason, type=type(lost).__name__, message=str(lost)))
+
+
+def _ignoring(call: Callable[..., Any], arguments: tuple[Any, ...], _: Any) -> Any:
+    return call(*arguments)
+
+
+def _deadlines(plan: Plan, clock: Clock, mode: Mode) -> Deadlines | None:
+    if plan.iteration_timeout_s is None and all(step.attempt_timeout_s is None for step in plan.steps):
+        return None
+    return Deadlines(clock, plan.iteration_timeout_s, asynchronous=mode.asynchronous)
+
+
+def _interrupts() -> bool:
+    """Tell whether Ctrl-C ends this thread, as in a test or a script; in hosts it doesn't."""
+    is_main = threading.current_thread() is threading.main_thread()
+    return is_main and signal.getsignal(signal.SIGINT) is signal.default_int_handler
 
 
 def _cancelled(exc: BaseException) -> bool:

@@ -16,7 +16,7 @@ VERSION_KEY: Final = "~version"  # where the state_version of what is stored is 
 class NodeState(MutableMapping[str, Any]):
     """One node's state. `touch` is called with this object on the first change of an iteration."""
 
-    __slots__ = ("_before", "_node", "_size", "_touch", "_values", "_version")
+    __slots__ = ("_before", "_node", "_size", "_touch", "_undo", "_values", "_version")
 
     def __init__(
         self, node: str, values: dict[str, bytes], touch: Callable[[NodeState], None], version: int = 1
@@ -28,6 +28,7 @@ class NodeState(MutableMapping[str, Any]):
         self._touch = touch
         self._version = None if (1 if stored is None else decode(stored)) == version else encode(version)
         self._before: dict[str, bytes | None] = {}  # what the keys changed in this iteration were before it
+        self._undo: dict[str, bytes | None] | None = None  # the same for an execution, where one may follow another
 
     def __getitem__(self, key: str) -> Any:
         return decode(self._values[key])
@@ -68,13 +69,30 @@ class NodeState(MutableMapping[str, Any]):
     def keep(self) -> None:
         """Make this iteration's changes the ground that the next one stands on."""
         self._before.clear()
-        self._version = None
+        self._version = self._undo = None
 
     def drop(self) -> None:
         """Undo what this iteration changed."""
         for key, value in self._before.items():
             self._replace(key, value)
         self._before.clear()
+        self._undo = None
+
+    def mark(self) -> None:
+        """Begin an execution that may not be the iteration's first: `undo` goes back to here."""
+        self._undo = {}
+
+    def undo(self) -> bool:
+        """Undo what the last execution changed; without a mark it was the only one. Tells whether any change stays."""
+        if self._undo is None:
+            self.drop()
+            return False
+        for key, value in self._undo.items():
+            self._replace(key, value)
+            if key in self._before and self._before[key] == value:
+                del self._before[key]
+        self._undo = {}
+        return bool(self._before)
 
     def _store(self, key: str, encoded: bytes | None) -> None:
         before = self._values.get(key)
@@ -85,6 +103,8 @@ class NodeState(MutableMapping[str, Any]):
         if not self._before:
             self._touch(self)
         self._before.setdefault(key, before)
+        if self._undo is not None:
+            self._undo.setdefault(key, before)
         self._replace(key, encoded)
 
     def _replace(self, key: str, encoded: bytes | None) -> None:

@@ -5,13 +5,16 @@ Durations are log2 histograms: bucket `b` counts those from 2^(b-1) to 2^b - 1 n
 
 from __future__ import annotations
 
+from collections import deque
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final
 
+from treadle.loop.incident import KEPT, Incident
 from treadle.loop.outcome import LoopError
 
 BUCKETS: Final = 64  # of 64-bit nanoseconds
+FAILING_FROM: Final = 3  # failed attempts in a row
 
 
 class Health(StrEnum):
@@ -27,8 +30,8 @@ class NodeSnapshot:
     """The figures of one node at one moment."""
 
     node: str
-    executions: int
-    failures: int
+    executions: int  # that ended, well or exhausted
+    failures: int  # attempts that failed; an execution may have several
     health: Health
     durations: tuple[int, ...]  # of executions that succeeded
     last_error: LoopError | None
@@ -45,25 +48,34 @@ class LoopSnapshot:
     in_flight: int
     durations: tuple[int, ...]
     nodes: tuple[NodeSnapshot, ...]
+    retries: int = 0
+    dead_letters: int = 0  # messages
+    incidents: tuple[Incident, ...] = ()  # the last errors, oldest first
 
 
 class NodeStats:
     """Counters of one node. A success only adds to its bucket: the number of executions is a sum of those."""
 
-    __slots__ = ("_succeeded_before", "durations", "failures", "last_error", "node")
+    __slots__ = ("_in_a_row", "_succeeded_before", "durations", "exhausted", "failures", "last_error", "node")
 
     def __init__(self, node: str) -> None:
         self.node = node
         self.durations = [0] * BUCKETS
         self.failures = 0
         self.last_error: LoopError | None = None
+        self.exhausted = 0
+        self._in_a_row = 0  # failed attempts since the last success; enough of them, once an execution is exhausted
         self._succeeded_before = 0
 
-    def failed(self, error: LoopError) -> None:
-        """Count a failed execution."""
+    def failed(self, error: LoopError, *, exhausted: bool) -> None:
+        """Count a failed attempt; `exhausted`: there is no other."""
+        succeeded = sum(self.durations)
+        in_a_row = self._in_a_row if succeeded == self._succeeded_before else 0
         self.failures += 1
+        self.exhausted += exhausted
         self.last_error = error
-        self._succeeded_before = sum(self.durations)
+        self._in_a_row = FAILING_FROM if exhausted else in_a_row + 1
+        self._succeeded_before = succeeded
 
     def snapshot(self) -> NodeSnapshot:
         """Return the figures of this moment."""
@@ -71,7 +83,7 @@ class NodeStats:
         succeeded = sum(durations)
         return NodeSnapshot(
             node=self.node,
-            executions=succeeded + self.failures,
+            executions=succeeded + self.exhausted,
             failures=self.failures,
             health=self._health(succeeded),
             durations=durations,
@@ -79,7 +91,7 @@ class NodeStats:
         )
 
     def _health(self, succeeded: int) -> Health:
-        if self.failures and succeeded == self._succeeded_before:
+        if self._in_a_row >= FAILING_FROM and succeeded == self._succeeded_before:
             return Health.FAILING
         return Health.HEALTHY if succeeded else Health.IDLE
 
@@ -87,12 +99,15 @@ class NodeStats:
 class LoopStats:
     """Counters of one loop and its nodes."""
 
-    __slots__ = ("durations", "errors", "idle_ticks", "nodes", "untouched")
+    __slots__ = ("dead_letters", "durations", "errors", "idle_ticks", "incidents", "nodes", "retries", "untouched")
 
     def __init__(self, nodes: list[str]) -> None:
         self.durations = [0] * BUCKETS
         self.idle_ticks = 0
-        self.errors = 0
+        self.errors = 0  # executions that were exhausted
+        self.retries = 0
+        self.dead_letters = 0
+        self.incidents: deque[Incident] = deque(maxlen=KEPT)
         self.untouched = 0  # iterations that left nothing to commit
         self.nodes = [NodeStats(node) for node in nodes]
 
@@ -107,4 +122,18 @@ class LoopStats:
             in_flight=in_flight,
             durations=durations,
             nodes=tuple(node.snapshot() for node in self.nodes),
+            retries=self.retries,
+            dead_letters=self.dead_letters,
+            incidents=self._last_incidents(),
         )
+
+    @property
+    def executions(self) -> int:
+        """All attempts of all nodes so far: it grows with every step forward."""
+        return sum(sum(node.durations) + node.failures for node in self.nodes)
+
+    def _last_incidents(self) -> tuple[Incident, ...]:
+        try:
+            return tuple(self.incidents)
+        except RuntimeError:  # another one came in meanwhile; it is there the next time
+            return self._last_incidents()

@@ -13,6 +13,7 @@ from treadle.queues.manager import queue_empty
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
+    from treadle.loop.doings import Doings
     from treadle.loop.inflow import Gather
     from treadle.loop.iteration import Iteration
     from treadle.loop.stats import NodeStats
@@ -63,7 +64,7 @@ def pusher(step: plan.Step, iteration: Iteration) -> Callable[[NodeData], NodeDa
     return call
 
 
-def tail_emitter(queue: str, iteration: Iteration) -> Callable[[Any, Mapping[str, Any] | None], Any]:
+def tail_emitter(queue: str, doings: Doings) -> Callable[[Any, Mapping[str, Any] | None], Any]:
     """Return what sends a non-blocking node's output to its tail: one message per item, in order, with its handle."""
 
     def emit(output: Any, headers: Mapping[str, Any] | None) -> Any:
@@ -74,7 +75,7 @@ def tail_emitter(queue: str, iteration: Iteration) -> Callable[[Any, Mapping[str
             carried = passed_on(data.headers)
             if handle is not None:
                 carried = {**(carried or {}), HANDLE: handle}
-            iteration.push(queue, encode_item(data.payload, carried))
+            doings.push(queue, encode_item(data.payload, carried))
         return None
 
     return emit

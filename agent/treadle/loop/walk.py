@@ -10,15 +10,17 @@ from __future__ import annotations
 from time import perf_counter_ns
 from typing import TYPE_CHECKING, Any, cast
 
-from treadle.data import NodeData
+from treadle.data import Idle, LoopComplete, NodeData
 from treadle.errors import BadOutput
-from treadle.loop.output import END, Sent, read_output
+from treadle.loop.output import END, Sent, is_signal, read_output
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
 
     from treadle.loop.inflow import Environment
     from treadle.loop.iteration import Iteration
+    from treadle.loop.recovery import Recovery
+    from treadle.loop.state import NodeState
     from treadle.loop.step import Step
     from treadle.loop.table import Table
 
@@ -40,15 +42,17 @@ _Stack = list["_Branch | Iterator[_Branch | None]"]
 class Walk:
     """Walks the branches of one iteration after the other."""
 
-    def __init__(self, steps: list[Step], table: Table, iteration: Iteration) -> None:
+    def __init__(self, steps: list[Step], table: Table, iteration: Iteration, recovery: Recovery) -> None:
         self._steps = steps
         self._table = table
         self._iteration = iteration
+        self._recovery = recovery
 
     async def carry(self, at: int, output: Any, headers: Mapping[str, Any] | None, then: int) -> int:
         """Execute what is below a step, after it returned an output. Returns the time of the last execution's end.
 
-        `then` is the time now; both in nanoseconds. Ends early at EndIteration.
+        `then` is the time now; both in nanoseconds. Ends early at EndIteration. Raises Abandoned, and
+        BadOutput for the given output.
         """
         iteration = self._iteration
         iteration.at = at
@@ -69,18 +73,25 @@ class Walk:
         finally:
             iteration.executed = None
 
-    async def _advance(self, branch: _Branch, stack: _Stack, then: int) -> tuple[int, bool]:
+    async def _advance(  # noqa: C901, PLR0912 - a call per part would cost every node
+        self, branch: _Branch, stack: _Stack, then: int
+    ) -> tuple[int, bool]:
         """Execute a branch until it is done or opens others on the stack. Says whether EndIteration was returned."""
         steps, iteration, outputs = self._steps, self._iteration, branch.outputs
         for at in branch.rest:
             step = steps[at]
             given = branch.given
             if given is None:
-                taken = step.gather(outputs)
+                try:
+                    taken = step.gather(outputs)
+                    if type(taken) is list:
+                        self._split(at)
+                except BaseException as exc:  # noqa: BLE001 - what a node returned can't be copied, or not be joined
+                    self._recovery.final(steps[iteration.at], exc)
+                    continue
                 if taken is None:
                     continue
                 if type(taken) is list:
-                    self._split(at)
                     stack.append(_Branch((at, *self._table.below(at)), {}, each) for each in taken)
                     return then, False
                 data = cast("NodeData", taken)
@@ -88,13 +99,17 @@ class Walk:
                 data, branch.given = given, None
             iteration.at = at
             if iteration.executed is not None:
-                iteration.executed[at] = iteration.executed.get(at, 0) + 1
-            output = step.call(data)
-            if step.awaits:
-                output = await output
-            now = perf_counter_ns()
-            step.durations[(now - then).bit_length()] += 1
-            then = now
+                self._mark(step, iteration.executed)
+            try:
+                output = step.call(data)
+                if step.awaits:
+                    output = await output
+                now = perf_counter_ns()
+                step.durations[(now - then).bit_length()] += 1
+                then = now
+            except BaseException as exc:  # noqa: BLE001 - a node's; what isn't is raised again
+                output = await self._recovery.output(step, data, exc)
+                then = perf_counter_ns()
             kind = type(output)
             if kind is NodeData:
                 outputs[at] = None, output
@@ -102,7 +117,12 @@ class Walk:
                 outputs[at] = None, NodeData(output, data.headers)
             elif output is not None:
                 depth = len(stack)
-                if not self._settle(at, output, data.headers, outputs, stack):
+                try:
+                    goes_on = self._settle(at, output, data.headers, outputs, stack)
+                except BadOutput as exc:
+                    output = await self._recovery.output(step, data, exc)
+                    goes_on = self._settle(at, output, data.headers, outputs, stack)
+                if not goes_on:
                     return then, True
                 if len(stack) > depth:
                     return then, False
@@ -129,6 +149,24 @@ class Walk:
         stack.append(None if item is END else _Branch(below, {at: cast("Sent", item)}) for item in items)
         return True
 
+    def check(self, at: int, output: Any) -> None:
+        """See whether an output can be sent on. Raises BadOutput."""
+        if at == 0 and (is_signal(output, LoopComplete) or isinstance(output, Idle)):
+            return
+        items = read_output(output, None)
+        for item in items:
+            if item is not END:
+                self._check_handle(at, cast("Sent", item))
+        if len(items) > 1:
+            self._check_join(at)
+
+    def _mark(self, step: Step, executed: dict[int, int]) -> None:
+        """Begin an execution where the same step may have run before in this iteration."""
+        executed[step.at] = executed.get(step.at, 0) + 1
+        self._iteration.acting = -1
+        if step.node is not None and step.node.stateful:
+            cast("NodeState", step.node.state).mark()
+
     def _check_handle(self, at: int, sent: Sent) -> None:
         handle = sent[0]
         if handle is not None and handle not in self._steps[at].handles:
@@ -139,13 +177,16 @@ class Walk:
     def _split(self, at: int) -> None:
         """Begin to run the steps below once per item."""
         self._iteration.at = at
+        self._check_join(at)
+        if self._iteration.executed is None:
+            self._iteration.executed = {}
+
+    def _check_join(self, at: int) -> None:
         join = self._table.unsplit_join(at)
         if join is not None:
             node, of = self._steps[join].node_id, self._steps[at].node_id
             message = f"{node} joins what {of} returns as a list with something else: its join must be `each`"
             raise BadOutput(message, join=node)
-        if self._iteration.executed is None:
-            self._iteration.executed = {}
 
 
 def _open_next(branches: Iterator[_Branch | None], stack: _Stack) -> bool:

@@ -19,6 +19,16 @@ class Leases:
         self._here: dict[str, deque[_Leased]] = {}
         self._taken: list[tuple[str, _Leased]] = []
 
+    @property
+    def count(self) -> int:
+        """How many messages are leased."""
+        return len(self._taken)
+
+    @property
+    def taken(self) -> list[tuple[str, int, Any]]:
+        """The leased messages in the order of their leases: queue, number, item."""
+        return [(queue, *leased) for queue, leased in self._taken]
+
     def take(self, queue: str) -> _Leased | None:
         """Lease the next message of a queue if one is here."""
         here = self._here.setdefault(queue, deque())
@@ -39,8 +49,8 @@ class Leases:
         """Let go of what was taken: the iteration committed."""
         self._taken.clear()
 
-    def give_back(self) -> None:
-        """Put what was taken back, in order: the iteration was dropped."""
-        while self._taken:
+    def give_back(self, kept: int = 0) -> None:
+        """Put what was taken back, in order, but for the first `kept`: the iteration, or an attempt, was dropped."""
+        while len(self._taken) > kept:
             queue, leased = self._taken.pop()
             self._here[queue].appendleft(leased)

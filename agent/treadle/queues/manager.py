@@ -18,7 +18,6 @@ if TYPE_CHECKING:
     from collections.abc import Coroutine
 
     from treadle.clock import Clock
-    from treadle.queues.leases import Leases
 
 
 class Transaction(Protocol):
@@ -29,6 +28,18 @@ class Transaction(Protocol):
 
     def read(self, queue: str, number: int) -> None:
         """Add an acknowledgement to the commit."""
+
+
+class Leasing(Protocol):
+    """Where messages are popped from."""
+
+    def take(self, queue: str) -> tuple[int, Any] | None:
+        """Lease the next message of a queue if one is here."""
+        ...
+
+    def ended(self, queue: str) -> bool:
+        """Tell whether no message will ever come."""
+        ...
 
 
 class Waiting(Protocol):
@@ -73,7 +84,7 @@ class QueueManager:
         push_queues: tuple[str, ...],
         pop_queues: tuple[str, ...],
         transaction: Transaction,
-        leases: Leases,
+        leases: Leasing,
         waiting: Waiting,
         stopping: Stopping,
         clock: Clock,

@@ -19,10 +19,11 @@ from treadle.queues.codec import decode, encode, encode_item
 from treadle.queues.memory import LoopRecord, MemoryHost
 from treadle.queues.tenure import LoopKey, TenureSpec
 from treadle.testing.failure import LoopFailedError
-from treadle.workflow.plan import Input, Plan, QueueLimits, Step
+from treadle.workflow.plan import Input, Plan, QueueLimits, RetryPolicy, Step
 
 NODE: Final = "node"  # the id of the node under test, as its context says
 _SOURCE: Final = "inputs"
+_ONCE: Final = RetryPolicy(max_attempts=1)  # a test wants to see what its node raises
 
 
 class Advance(NamedTuple):
@@ -200,7 +201,7 @@ def _payload(item: bytes) -> dict[str, Any]:
 
 def _plan(node: Node[Any], source: _Inputs | None, queues: tuple[str, ...]) -> Plan:
     uses = type(node).uses or type(node).__name__
-    under_test = Step(NODE, "producer", uses=uses, push_queues=queues, pop_queues=queues)
+    under_test = Step(NODE, "producer", uses=uses, push_queues=queues, pop_queues=queues, retry=_ONCE)
     steps: tuple[Step, ...] = (under_test,)
     if source is not None:
         link = Input(0, None, _SOURCE)

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from treadle.workflow.flow import Stream
     from treadle.workflow.graph import Edge
 
+_ERROR_HANDLE = "error"  # as in treadle.data, which is not imported here: it brings the codec along
 _SECONDS = {  # written name -> field
     "initial_backoff": "initial_backoff_s",
     "max_backoff": "max_backoff_s",
@@ -123,6 +124,7 @@ def _step(draft: Draft, node_id: str, index: dict[str, int], policies: _Policies
         kind=node.type,  # type: ignore[arg-type] # a checked node's type is a kind
         label=_label(draft, node_id),
         inputs=_inputs(draft.flow.ins[node_id], index),
+        catches=any(edge.source_handle == _ERROR_HANDLE for edge in draft.flow.outs[node_id]),
         retry=policies.of(retry_of(draft, node_id)),
         **fields,
     )

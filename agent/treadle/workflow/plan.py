@@ -81,6 +81,7 @@ class Step:
     retry: RetryPolicy = field(default_factory=RetryPolicy)
     attempt_timeout_s: float | None = None
     max_deliveries: int = 3
+    catches: bool = False  # an edge of the handle `error` leaves it, into its tail if it has one
 
 
 @dataclass(frozen=True, slots=True)

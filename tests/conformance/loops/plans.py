@@ -5,17 +5,22 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
-from treadle.workflow.plan import Input, Plan, Step
+from treadle.workflow.plan import Input, Plan, RetryPolicy, Step
 
 WORKFLOW = "w"
+KNOWN = ("push_queues", "pop_queues", "tail_queue", "retry", "attempt_timeout_s", "catches")
 
 # A step, and what it comes after: "node" or "node:handle", and the key in a join after a space.
 Drawn = tuple[Step, tuple[str, ...]]
 
 
+# Most tests are about one attempt.
+ONCE = RetryPolicy(max_attempts=1)
+
+
 def produce(name: str, *outputs: Any, uses: str = "produce", **params: Any) -> Drawn:
     """Return a producer that returns these outputs, one per call, and then LoopComplete."""
-    return Step(name, "producer", uses=uses, params={"outputs": list(outputs), **params}), ()
+    return Step(name, "producer", uses=uses, params={"outputs": list(outputs), **params}, retry=ONCE), ()
 
 
 def read(name: str, *queues: str) -> Drawn:
@@ -25,7 +30,8 @@ def read(name: str, *queues: str) -> Drawn:
 
 def node(name: str, uses: str, *, after: str | tuple[str, ...], join: Any = "all", **settings: Any) -> Drawn:
     """Return a blocking node; settings that a Step doesn't know are its parameters."""
-    known = {key: settings.pop(key) for key in ("push_queues", "pop_queues", "tail_queue") if key in settings}
+    known = {key: settings.pop(key) for key in KNOWN if key in settings}
+    known.setdefault("retry", ONCE)
     kind: Any = "non-blocking" if "tail_queue" in known else "blocking"
     return Step(name, kind, uses=uses, params=settings, join=join, **known), _names(after)
 

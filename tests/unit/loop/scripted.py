@@ -13,9 +13,10 @@ from treadle.queues.codec import decode_item
 from treadle.queues.memory import MemoryHost
 from treadle.queues.memory_tenure import MemoryTenure
 from treadle.queues.tenure import LoopKey, TenureSpec
-from treadle.workflow.plan import Input, Plan, QueueLimits, Step
+from treadle.workflow.plan import Input, Plan, QueueLimits, RetryPolicy, Step
 
 NO_PARAMS = Params()
+ONCE = RetryPolicy(max_attempts=1)
 HANDLES = (None, None, None, "a", "b", "error")
 
 
@@ -23,7 +24,7 @@ HANDLES = (None, None, None, "a", "b", "error")
 def plans(draw: st.DrawFn, *, linear: bool = False) -> Plan:
     """Draw a plan: every step below the producer, in an order that the edges allow."""
     count = draw(st.integers(1, 8))
-    steps = [Step("p", "producer", uses="p")]
+    steps = [Step("p", "producer", uses="p", retry=ONCE)]
     for at in range(1, count + 1):
         kind = draw(st.sampled_from(["blocking", "blocking", "blocking", "queue", "tail"]))
         # Nothing of this plan hangs below a step with a tail queue.
@@ -43,6 +44,7 @@ def plans(draw: st.DrawFn, *, linear: bool = False) -> Plan:
                 join=draw(st.sampled_from(["all", "any", "each"])),
                 queue=f"q{draw(st.integers(0, 1))}" if kind == "queue" else None,
                 tail_queue=f"w~l~n{at}" if kind == "tail" else None,
+                retry=ONCE,
             )
         )
     return Plan("w", "l", tuple(steps), digest="")

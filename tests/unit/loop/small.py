@@ -14,9 +14,10 @@ from treadle.queues.codec import decode_item
 from treadle.queues.memory import MemoryHost
 from treadle.queues.memory_tenure import MemoryTenure
 from treadle.queues.tenure import LoopKey, TenureSpec
-from treadle.workflow.plan import Input, Plan, QueueLimits, Step
+from treadle.workflow.plan import Input, Plan, QueueLimits, RetryPolicy, Step
 
 LIMIT_S = 20.0
+QUICKLY = RetryPolicy(initial_backoff_s=0.001)
 NO_PARAMS = Params()
 KEY = LoopKey("w", "l")
 
@@ -66,10 +67,15 @@ class Small:
     push_queues: tuple[str, ...] = ()
     pop_queues: tuple[str, ...] = ()
     epoch: int = 1
+    retry: RetryPolicy = QUICKLY
+    node_settings: dict[str, Any] = field(default_factory=dict)
 
     def plan(self) -> Plan:
-        first = Step("p", "queue-reader", queues=("in",)) if self.producer is None else Step("p", "producer", uses="p")
-        queues: dict[str, Any] = {"push_queues": self.push_queues, "pop_queues": self.pop_queues}
+        retry: dict[str, Any] = {"retry": self.retry}
+        first = Step("p", "queue-reader", queues=("in",), **retry)
+        if self.producer is not None:
+            first = Step("p", "producer", uses="p", **retry)
+        queues = {"push_queues": self.push_queues, "pop_queues": self.pop_queues, **retry, **self.node_settings}
         line = [
             Step(f"n{at}", "blocking", uses="n", inputs=(Input(at - 1, None, "in"),), **queues)
             for at in range(1, len(self.nodes) + 1)

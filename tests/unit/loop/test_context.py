@@ -79,4 +79,4 @@ def test_headers_of_a_message_are_read_only_data_beside_the_payload() -> None:
     small.host.push("in", [encode_item({"n": 1}, {"tenant": "x"})])
     small.host.queue("in").writers.clear()
     assert small.run().kind == "completed"
-    assert small.out() == [{"headers": {"id": "ns/in/1", "source": "in", "tenant": "x"}}]
+    assert small.out() == [{"headers": {"id": "ns/in/1", "source": "in", "attempt": 1, "tenant": "x"}}]

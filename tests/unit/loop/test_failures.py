@@ -10,9 +10,10 @@ import pytest
 
 from tests.unit.loop.small import By, From, Small, StatefulBy
 from treadle import BlockingNode, LoopStopping, Params
-from treadle.loop.failure import Decision, Failure, decide
+from treadle.loop.failure import Action, Again, Failure, Place, decide
 from treadle.queues.codec import encode_item
 from treadle.queues.tenure import LoopKey
+from treadle.workflow.plan import RetryPolicy
 
 
 def leave(*_: Any) -> None:
@@ -42,7 +43,7 @@ def test_what_a_node_raises_fails_its_loop_and_nothing_else(run_as: str, work: A
     outcome = manager.run() if run_as == "thread" else asyncio.run(manager.run_async())
     assert outcome.error is not None
     assert (outcome.kind, outcome.error.node, outcome.error.type) == ("failed", "n1", name)
-    assert outcome.error.attempts == 1
+    assert (outcome.error.attempts, outcome.on_exhausted) == (3, "fail-loop")
     assert small.out() == []
 
 
@@ -75,16 +76,17 @@ def test_a_producer_that_raises_fails_its_loop() -> None:
     assert "ValueError: no" in outcome.error.traceback
 
 
-def test_a_message_that_cannot_be_read_fails_the_loop_and_names_queue_and_number() -> None:
+def test_a_message_that_cannot_be_read_becomes_a_dead_letter_and_the_loop_goes_on() -> None:
     small = Small()
-    small.host.enter_writers({"in": [LoopKey("w", "other")]})
+    small.host.enter_writers({"in": ()})
     small.host.push("in", [encode_item({"n": 1}), b"\x80\x04 a pickle", encode_item({"n": 3})])
     manager, tenure = small.open()
-    outcome = manager.run()
-    assert outcome.error is not None
-    assert (outcome.error.node, outcome.error.code) == ("p", "bad-message")
-    assert "message 2 of in" in outcome.error.message
-    assert (small.out(), tenure.in_flight) == ([{"n": 1}], 0)
+    assert manager.run().kind == "completed"
+    assert (small.out(), tenure.in_flight) == ([{"n": 1}, {"n": 3}], 0)
+    [letter] = small.host.queue("in").dead
+    assert (letter.number, letter.item, letter.reason["error"]) == (2, b"\x80\x04 a pickle", "bad-message")
+    assert (letter.reason["node"], letter.reason["attempts"]) == ("p", 1)
+    assert "message 2 of in" in letter.reason["message"]
 
 
 def test_a_failed_iteration_drops_state_of_all_its_nodes() -> None:
@@ -110,9 +112,10 @@ def test_an_error_while_closing_is_counted_and_the_outcome_stays() -> None:
 
 
 def test_only_a_wait_that_ended_because_of_the_drain_is_no_failure() -> None:
-    assert decide(Failure(LoopStopping(), attempt=1, ending=True)) is Decision.DROP
-    assert decide(Failure(LoopStopping(), attempt=1, ending=False)) is Decision.FAIL
-    assert decide(Failure(ValueError(), attempt=1, ending=True)) is Decision.FAIL
+    policy, place = RetryPolicy(jitter="none"), Place(popped=True, fed=True)
+    assert decide(Failure(LoopStopping(), ending=True), policy, place, chance=0) is Action.DROP
+    assert decide(Failure(LoopStopping(), attempt=3), policy, place, chance=0) is Action.DEAD_LETTER
+    assert decide(Failure(ValueError(), ending=True), policy, place, chance=0) == Again(0.2)
 
 
 def test_a_coroutine_that_is_returned_and_not_awaited_says_what_to_do() -> None:

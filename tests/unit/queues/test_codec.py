@@ -112,8 +112,8 @@ def test_a_batch_of_another_count_than_its_entry_says_is_bad() -> None:
 
 def test_headers_of_a_message_are_a_mapping_of_what_it_carried_and_where_it_lay() -> None:
     headers = MessageHeaders("ns/q/", "q", 7, {"tenant": "x", "id": "forged"})
-    assert dict(headers) == {"id": "ns/q/7", "source": "q", "tenant": "x"}
-    assert (len(headers), "tenant" in headers, "other" in headers, headers == dict(headers)) == (3, True, False, True)
+    assert dict(headers) == {"id": "ns/q/7", "source": "q", "attempt": 1, "tenant": "x"}
+    assert (len(headers), "tenant" in headers, "other" in headers, headers == dict(headers)) == (4, True, False, True)
     assert headers.origin == "ns/q/7"
     assert MessageHeaders("ns/q/", "q", 7, {"origin": "ns/p/1"}).origin == "ns/p/1"
 
