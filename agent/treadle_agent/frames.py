@@ -140,6 +140,15 @@ class NodeFigures(msgspec.Struct, frozen=True, array_like=True):
     last_error: Why | None
 
 
+class Incident(msgspec.Struct, frozen=True, array_like=True):
+    """One failure: an attempt of a node, or (`attempt` 0) the end of a process."""
+
+    time: float  # seconds since the epoch
+    why: Why
+    attempt: int = 0
+    input: str = ""  # what was being worked on, shortened
+
+
 class Figures(msgspec.Struct, frozen=True, array_like=True, tag="figures"):
     """What a loop has done. `committed` counts since the loop's record began, the rest since this incarnation."""
 
@@ -151,6 +160,9 @@ class Figures(msgspec.Struct, frozen=True, array_like=True, tag="figures"):
     in_flight: int
     duration_log2_ns: list[int]
     nodes: list[NodeFigures]
+    retries: int = 0
+    dead_letters: int = 0  # messages
+    incidents: list[Incident] = []  # the last ones, oldest first
 
 
 class Ended(msgspec.Struct, frozen=True, array_like=True, tag="ended"):
@@ -159,6 +171,7 @@ class Ended(msgspec.Struct, frozen=True, array_like=True, tag="ended"):
     run: int
     kind: str
     why: Why | None = None
+    on_exhausted: str = ""  # what the node that failed wants done about its loop
 
 
 class Cleared(msgspec.Struct, frozen=True, array_like=True, tag="cleared"):

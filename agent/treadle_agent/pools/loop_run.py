@@ -11,6 +11,7 @@ from typing import Final, Literal
 import msgspec
 
 from treadle.errors import QueueError, TenureLost, TreadleError
+from treadle.loop import incident as loop
 from treadle.loop.build import build_nodes
 from treadle.loop.manager import LoopManager
 from treadle.loop.outcome import LoopError, Outcome, loop_error
@@ -20,7 +21,7 @@ from treadle.queues.redis_tenure import RedisTenure
 from treadle.queues.tenure import Suspicion, TenureSpec
 from treadle.workflow.plan import Plan, QueueLimits
 from treadle_agent import page
-from treadle_agent.frames import Assign, Began, Cleared, Ended, Figures, NodeFigures, QueueUse, Suspect, Why
+from treadle_agent.frames import Assign, Began, Cleared, Ended, Figures, Incident, NodeFigures, QueueUse, Suspect, Why
 from treadle_agent.page import Page
 from treadle_agent.pools import limits
 from treadle_agent.pools.classes import classes
@@ -33,6 +34,8 @@ _LOST_FOR_GOOD: Final = frozenset({"fenced", "bad-type"})
 # After these it is tried again without blaming the loop: it did nothing.
 _OUT_OF_REACH: Final = frozenset({"wrong-redis", "unreachable", "stopped"})
 
+MAX_INCIDENTS: Final = 5
+MAX_STORY: Final = 2_000  # characters of a traceback among figures
 IMPORT_LIMIT_S: Final = 10.0
 GRACE_S: Final = 0.05  # past a deadline, for a node that is just done
 CANCEL_S: Final = 2.0  # for an `async def` node to end once it is cancelled
@@ -167,8 +170,7 @@ class LoopRun:
         manager = self._manager
         if manager is None or not self._trace[INSIDE]:
             return None
-        stats = manager.stats()
-        return self._trace[NUMBER], stats.iterations, sum(node.executions for node in stats.nodes)
+        return self._trace[NUMBER], manager.executions
 
     def overdue(self, now: float) -> Why | None:
         """Return which node has passed its deadline and can't be cancelled, or blocks although it could be."""
@@ -206,6 +208,9 @@ class LoopRun:
             in_flight=stats.in_flight,
             duration_log2_ns=_log2(stats.durations),
             nodes=[_node(node, uses[node.node]) for node in stats.nodes],
+            retries=stats.retries,
+            dead_letters=stats.dead_letters,
+            incidents=[_incident(each) for each in stats.incidents[-MAX_INCIDENTS:]],
         )
 
 
@@ -215,7 +220,7 @@ def ended(run: LoopRun, outcome: Outcome) -> Ended:
     if outcome.kind == "lost" and why is not None and why.code not in _LOST_FOR_GOOD:
         # Redis forgot something, or the host was stopped: another incarnation finds out where things stand.
         return Ended(run.number, "unreachable" if why.code in _OUT_OF_REACH else "failed", why)
-    return Ended(run.number, outcome.kind, why)
+    return Ended(run.number, outcome.kind, why, outcome.on_exhausted or "")
 
 
 def ended_by(run: LoopRun, exc: BaseException) -> Ended:
@@ -252,6 +257,11 @@ def _limits(use: QueueUse | None) -> QueueLimits:
     return QueueLimits(use.limit_messages, use.limit_bytes, when_full)
 
 
+def _incident(incident: loop.Incident) -> Incident:
+    error = incident.error
+    return Incident(incident.time, _why(error, traceback=MAX_STORY), error.attempts, incident.input)
+
+
 def _node(stats: NodeSnapshot, uses: str) -> NodeFigures:
     return NodeFigures(
         node=stats.node,
@@ -260,7 +270,7 @@ def _node(stats: NodeSnapshot, uses: str) -> NodeFigures:
         executions=stats.executions,
         failures=stats.failures,
         duration_log2_ns=_log2(stats.durations),
-        last_error=None if stats.last_error is None else _why(stats.last_error, traceback=2_000),
+        last_error=None if stats.last_error is None else _why(stats.last_error, traceback=MAX_STORY),
     )
 
 

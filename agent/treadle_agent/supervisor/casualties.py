@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from treadle_agent.frames import Address, Ended, Trouble, Why
+from treadle_agent.frames import Address, Ended, Incident, Trouble, Why
 from treadle_agent.page import Seen
-from treadle_agent.supervisor import blame
+from treadle_agent.supervisor import blame, reconcile
 from treadle_agent.supervisor.blame import Alone, Death, Sentence
 from treadle_agent.supervisor.child import Child
 from treadle_agent.supervisor.hosts import from_outside
@@ -133,6 +134,9 @@ class Casualties:
         placed, sentence = verdict.placed, verdict.sentence
         record, why = placed.record, sentence.why
         address = record.address
+        if sentence.failed or sentence.alone is not None:
+            on = "" if sentence.alone is None or sentence.alone.suspect is None else str(sentence.alone.suspect)
+            reconcile.remember(record, Incident(time.time(), why, input=on))
         self._loops.tell(address, "host-died" if why.code == "process-died" else why.code, why.message)
         if sentence.alone is not None and record.wanted is not None:
             self._isolate(placed, sentence.alone)
@@ -140,9 +144,12 @@ class Casualties:
 
     def _isolate(self, placed: Placed, alone: Alone) -> None:
         record, now = placed.record, self._loops.now()
-        record.alone_at = (*(at for at in record.alone_at if now - at < blame.STAY_WINDOW_S), now)[-blame.STAY_AFTER :]
-        stays = alone.stays or blame.stays_alone(record.alone_at, now)
-        record.alone = Alone(alone.suspect, stays=stays or (record.alone is not None and record.alone.stays))
+        if placed.child.role != "process":  # its neighbours paid for it
+            recent = (at for at in record.alone_at if now - at < blame.STAY_WINDOW_S)
+            record.alone_at = (*recent, now)[-blame.STAY_AFTER :]
+        stayed = record.alone is not None and record.alone.stays
+        stays = stayed or alone.stays or blame.stays_alone(record.alone_at, now)
+        record.alone = Alone(alone.suspect, stays=stays)
         if alone.suspect is not None:
             self._loops.tell(record.address, "loop-isolated", _isolated(record.address, alone))
 

@@ -24,6 +24,7 @@ from treadle_agent.frames import (
     Ended,
     Figures,
     FromChild,
+    Incident,
     Pause,
     Ready,
     Resume,
@@ -319,6 +320,8 @@ class Loops:
         if placed is None:
             return
         self._slots.give(placed.child, placed.slot)
+        if ended.kind == "failed" and ended.why is not None and placed.record.figures is None:
+            reconcile.remember(placed.record, Incident(time.time(), ended.why))  # it failed before it began
         if placed.child.role == "process":
             # It goes by itself; a node that left a thread or an exit hook behind does not hold it.
             asyncio.get_running_loop().call_later(LINGER_S, placed.child.kill)

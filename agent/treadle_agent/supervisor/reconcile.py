@@ -7,12 +7,15 @@ epoch or after a restart, is started when the run before it is over.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Final
 
-from treadle_agent.frames import Ended, Why
+from treadle_agent.frames import Ended, Incident, Why
 from treadle_agent.supervisor.blame import Alone
 from treadle_agent.supervisor.record import Desired, Record, Run, Settled, State, Wanted
 from treadle_agent.supervisor.restart import GiveUp, after_failure, after_host_death, after_outage
+
+KEPT_INCIDENTS: Final = 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,6 +164,9 @@ def end(record: Record, ended: Ended, *, now: float, jitter: float) -> bool:
         return False
     if record.figures is not None:
         record.base_errors += record.figures.errors
+        record.base_retries += record.figures.retries
+        record.base_dead += record.figures.dead_letters
+        remember(record, *record.figures.incidents)
     record.figures = None
     record.process_id = 0
     record.hang = None
@@ -187,12 +193,24 @@ def end(record: Record, ended: Ended, *, now: float, jitter: float) -> bool:
     return False
 
 
+def remember(record: Record, *incidents: Incident) -> None:
+    """Keep the last incidents of a loop."""
+    record.incidents = [*record.incidents, *incidents][-KEPT_INCIDENTS:]
+
+
 def _fail(record: Record, run: Run, ended: Ended, *, now: float, jitter: float) -> bool:
     wanted = record.wanted
     if run.draining or wanted is None:
         record.why = ended.why  # it was leaving anyway
         return True
-    verdict, record.failures = after_failure(wanted.plan.restart, record.failures, now=now, jitter=jitter)
+    if ended.on_exhausted == "stop-workflow":
+        cause = ended.why or Why("failed", "it failed")
+        _settle(record, run, State.ERROR, Why("stop-workflow", cause.message, cause.node, cause.traceback, cause.type))
+        return True
+    policy = wanted.plan.restart
+    if policy.mode == "never" and ended.on_exhausted == "restart-loop":
+        policy = replace(policy, mode="on-failure")  # the node says it, who knows better
+    verdict, record.failures = after_failure(policy, record.failures, now=now, jitter=jitter)
     if isinstance(verdict, GiveUp):
         _settle(record, run, State.ERROR, _given_up(ended.why, verdict))
         return True

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 
 from treadle.workflow.plan import Plan
-from treadle_agent.frames import Address, Figures, QueueUse, Why
+from treadle_agent.frames import Address, Figures, Incident, QueueUse, Why
 from treadle_agent.supervisor.blame import Alone
 
 
@@ -92,7 +92,10 @@ class Record:
     figures: Figures | None = None
     committed: int = 0  # since the loop's record in Redis began
     process_id: int = 0
-    base_errors: int = 0  # errors of earlier incarnations
+    base_errors: int = 0  # of earlier incarnations, like the next two
+    base_retries: int = 0
+    base_dead: int = 0
+    incidents: list[Incident] = field(default_factory=list)  # of earlier incarnations, and ends of processes
     incarnation: int = 0
     alone: Alone | None = None  # why it must not run among others
     alone_at: tuple[float, ...] = ()  # when it was isolated, monotonic

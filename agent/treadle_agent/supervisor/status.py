@@ -9,7 +9,7 @@ from google.protobuf.timestamp_pb2 import Timestamp
 
 from treadle.v1 import loop_pb2
 from treadle_agent.frames import Address, Figures, NodeFigures, Why
-from treadle_agent.supervisor.reconcile import state_of
+from treadle_agent.supervisor.reconcile import KEPT_INCIDENTS, state_of
 from treadle_agent.supervisor.record import Record, State
 
 RATE_WINDOW_S: Final = 5.0
@@ -47,6 +47,9 @@ def status_of(record: Record, *, hold: Why | None = None, silent_s: float = 0.0)
         committed=record.committed,
         errors=record.base_errors + (figures.errors if figures is not None else 0),
         restarts=record.restarts,
+        retries=record.base_retries + (figures.retries if figures is not None else 0),
+        dead_letters=record.base_dead + (figures.dead_letters if figures is not None else 0),
+        incidents=_incidents(record),
         iterations_per_second=rate(record.marks) if figures is not None else 0.0,
         process_id=record.process_id,
         start_time=None if run is None or run.began is None else _timestamp(run.began),
@@ -54,6 +57,17 @@ def status_of(record: Record, *, hold: Why | None = None, silent_s: float = 0.0)
     if figures is not None:
         _add_figures(status, figures)
     return status
+
+
+def _incidents(record: Record) -> list[loop_pb2.LoopIncident]:
+    now = record.figures.incidents if record.figures is not None else []
+    last = [*record.incidents, *now][-KEPT_INCIDENTS:]
+    return [
+        loop_pb2.LoopIncident(
+            time=_timestamp(each.time), error=reason(each.why), attempt=each.attempt, input=each.input
+        )
+        for each in last
+    ]
 
 
 def mark(record: Record, now: float, figures: Figures) -> None:

@@ -24,6 +24,8 @@ def explain(
         return Why("stopped", f"{loop.name} was stopped by somebody; `wfctl start` starts it.")
     if standing.state is State.RUNNING:
         full = [name for name in loop.plan.writes if _is_full(image.queue_of(workflow, name), figures.get(name))]
+        if standing.why is not None and standing.why.code == "hanging":
+            return Why("hanging", f"{loop.name} runs, and {standing.why.message}; `wfctl describe loop` shows where.")
         return _running(loop, figures, full)
     return _standing(loop, standing)
 

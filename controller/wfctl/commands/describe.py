@@ -180,13 +180,29 @@ def _replicas(found: loop_pb2.Loop) -> None:
             clean(
                 f"  {item.index} on {item.agent or 'no agent'}: {rows.loop_state(status.state)}, epoch {item.epoch}, "
                 f"incarnation {status.incarnation}, pid {status.process_id}, committed {status.committed}, "
-                f"errors {status.errors}, restarts {status.restarts}, in flight {status.in_flight}"
+                f"errors {status.errors}, retries {status.retries}, dead letters {status.dead_letters}, "
+                f"restarts {status.restarts}, in flight {status.in_flight}"
             )
         )
         if status.reason.message:
             click.echo(clean(f"    {rows.reason(status.reason)}"))
         if status.reason.traceback:
             click.echo(clean(status.reason.traceback, lines=True))
+        _incidents(status)
+
+
+def _incidents(status: loop_pb2.LoopStatus) -> None:
+    from wfctl import rows
+
+    if not status.incidents:
+        return
+    click.echo("    Last errors:")
+    for item in status.incidents:
+        attempt = f", attempt {item.attempt}" if item.attempt else ""
+        on = f", on {item.input}" if item.input else ""
+        click.echo(clean(f"      {rows.clock(item.time)} {rows.reason(item.error)}{attempt}{on}"))
+        for line in item.error.traceback.splitlines():
+            click.echo(clean(f"        {line}"))
 
 
 def _events(client: Client, workflow: str, wanted: Callable[[event_pb2.Event], bool]) -> None:

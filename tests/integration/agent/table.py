@@ -130,6 +130,12 @@ POOLS: tuple[Pool, ...] = ("thread", "process", "asyncio")
 LEAK = Row("leaks", lost=True, error="", memory=150 << 20, most_restarts=4)
 
 
+def same_process(controller: ScriptedController) -> bool:
+    """Whether both loops run in one process, and run."""
+    bad, good = controller.statuses["bad"], controller.statuses["good"]
+    return controller.state("bad") == "RUNNING" and bad.process_id == good.process_id
+
+
 def play(row: Row, pool: Pool, controller: ScriptedController, agent: AgentProcess, folder: Path) -> Stand:
     """Play a row and check everything that is specified of it."""
     stand = Stand(controller, agent, misbehaving(row, pool, folder / "once"))
@@ -147,6 +153,8 @@ def play(row: Row, pool: Pool, controller: ScriptedController, agent: AgentProce
     status = controller.statuses["bad"]
     assert status.restarts <= row.most_restarts
     assert "ERROR" not in {state for _, state in controller.history}
+    if row.error == "poison" and row.attempt_timeout_s is None and pool != "process":
+        controller.wait(lambda: same_process(controller), "the loop is back in its pool")
     # The neighbour lost nothing, did nothing twice, and was not kept waiting.
     numbers = stand.good()
     assert numbers == list(range(len(numbers)))
