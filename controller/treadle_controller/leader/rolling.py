@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from treadle_controller.leader.leader import Leader
 
 _LOOK_S: Final = 0.1
-_LOOK_S_PER_LOOP: Final = 40e-6  # ten times what one takes: large workflows are looked at less often
+_LOOK_S_PER_LOOP: Final = 200e-6  # some twenty times what one takes: large workflows are looked at less often
 _OPEN: Final = (RolloutState.PROGRESSING, RolloutState.UNHEALTHY)  # an unhealthy one may still recover
 
 
