@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import ctypes
 import os
+import re
 import signal
 import sys
 import time
@@ -42,6 +43,17 @@ def recurse(depth: int = 0) -> int:
     return recurse(depth + 1) + 1
 
 
+def match_for(seconds: float) -> None:
+    """Have one regular expression take at least so long; each letter more doubles it."""
+    hopeless = re.compile(r"(a+)+$")
+    letters, began = 18, time.perf_counter()
+    hopeless.match("a" * letters + "b")
+    spent = time.perf_counter() - began
+    while spent < seconds:
+        letters, spent = letters + 1, 2 * spent
+    hopeless.match("a" * letters + "b")
+
+
 def daemonize() -> None:
     """Start a process that has nobody left whom it belongs to."""
     if os.fork() == 0:
@@ -70,10 +82,7 @@ def act(deed: Deed) -> Any:  # noqa: C901, PLR0912 - a list of deeds
         case "holds the GIL":
             ctypes.PyDLL(None).usleep(int(deed.seconds * 1e6))
         case "computes with the GIL":
-            until = time.monotonic() + deed.seconds
-            number = 3**400_000
-            while time.monotonic() < until:
-                str(number * number)[:1]
+            match_for(deed.seconds)
         case "blocks":
             time.sleep(deed.seconds)
         case "leaks":
