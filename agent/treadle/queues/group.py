@@ -35,7 +35,7 @@ class Writer(NamedTuple):
 class Contents:
     """The iterations of a group, sorted by what they touch."""
 
-    __slots__ = ("completes", "dead", "pushes", "ranges", "state")
+    __slots__ = ("completes", "dead", "last_push", "pushes", "ranges", "state")
 
     def __init__(self, iterations: Sequence[Iteration]) -> None:
         self.ranges: Ranges = {}
@@ -43,6 +43,7 @@ class Contents:
         self.state: dict[tuple[str, str], bytes | None] = {}
         self.dead: list[DeadLetter] = []
         self.completes = False
+        self.last_push: tuple[int, int] | None = None  # when known: see last_push below
         self._gather(iterations)
 
     def _gather(self, iterations: Sequence[Iteration]) -> None:
@@ -82,7 +83,7 @@ def last_push(iterations: Sequence[Iteration], queue: str) -> tuple[int, int]:
 def arguments(
     writer: Writer,
     fence: tuple[int, int, int, bytes],
-    iterations: Sequence[Iteration],
+    iterations: Sequence[Any],
     contents: Contents,
     weigh: Callable[[str, int, int], int],
 ) -> list[Any]:
@@ -102,7 +103,8 @@ def arguments(
     for queue, items in pushes.items():
         size = sum(map(len, items))
         packed = envelope.entries(items, size)
-        args += (queue, len(items), size, *last_push(iterations, queue), len(packed), *chain.from_iterable(packed))
+        last = contents.last_push or last_push(iterations, queue)
+        args += (queue, len(items), size, *last, len(packed), *chain.from_iterable(packed))
     args.append(len(contents.dead))
     for letter in contents.dead:
         kin = str(letter.reason.get("iteration", ""))

@@ -10,7 +10,7 @@ from treadle.queues.codec import decode_item
 from treadle.queues.tenure import Batch
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from treadle.errors import TenureLost
     from treadle.queues.memory import LoopRecord, MemoryHost
@@ -104,6 +104,16 @@ class MemoryTenure:
             while self.commit_next():
                 pass
             self._look_for_room()
+
+    def plain(self, reads: str | None, pushes: str | None) -> Callable[[int, bytes | None], bool]:
+        """See Tenure."""
+
+        def append(number: int, item: bytes | None) -> bool:
+            read = () if reads is None or not number else ((reads, number, number),)
+            self.append(read, () if pushes is None or item is None else ((pushes, item),))
+            return self.has_room
+
+        return append
 
     def commit_next(self, *, forced: bool = False) -> bool:
         """Commit the oldest iteration if nothing stands in its way; called with the host's lock held."""

@@ -13,16 +13,16 @@ still be under way, and a new inc fences it first.
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections import deque
 from collections.abc import Callable, Sequence
 from itertools import accumulate
 from operator import itemgetter
-from typing import Any
+from typing import Any, NamedTuple
 
 from treadle.errors import TenureLost
 from treadle.queues.answers import Remedy, remedy
 from treadle.queues.envelope import pack
 from treadle.queues.group import Contents, Iteration, Ranges, Writer, arguments, fit
+from treadle.queues.plain import Plain, Short, size
 
 MAX_ITERATIONS = 2000
 MAX_BYTES = 1024 * 1024
@@ -41,18 +41,26 @@ _LOST = {
 }
 
 
+class Group(NamedTuple):
+    """Iterations that commit together, what they touch, and the bytes that they push."""
+
+    iterations: Sequence[Short]
+    contents: Contents
+    size: int
+
+
 class Commit:
     """One group on its way: its bytes never change."""
 
     __slots__ = ("counted", "iterations", "nonce", "on_wire", "payload", "ranges", "sends", "seq", "size")
 
-    def __init__(self, seq: int, nonce: bytes, iterations: list[Iteration], contents: Contents, payload: bytes) -> None:
+    def __init__(self, seq: int, nonce: bytes, group: Group, payload: bytes) -> None:
         self.seq = seq
         self.nonce = nonce
-        self.iterations = iterations
-        self.counted = len(iterations) - int(contents.completes)
-        self.size = sum(map(_SIZE, iterations))
-        self.ranges: Ranges = contents.ranges
+        self.iterations = group.iterations
+        self.counted = len(group.iterations) - int(group.contents.completes)
+        self.size = group.size
+        self.ranges: Ranges = group.contents.ranges
         self.payload = payload
         self.sends = 0
         self.on_wire = False  # sent on the connection of now, not answered yet
@@ -68,7 +76,8 @@ class Pipeline:
         nonce_root: str,
         weigh: Callable[[str, int, int], int],
     ) -> None:
-        self.waiting: deque[Iteration] = deque()
+        self.waiting: list[Short] = []
+        self.plain = Plain()
         self.flying: Commit | None = None
         self.lost: TenureLost | None = None
         self.want_inc = False
@@ -159,28 +168,40 @@ class Pipeline:
 
     def _build(self) -> Commit:
         self.full_on = None
-        group, contents = self._take()
+        group = self._take()
         self._built += 1
         seq, nonce = self._seq + 1, f"{self._nonce_root}{self._built}".encode()
         fence = (self._epoch, self.inc, seq, nonce)
-        args = arguments(self._writer, fence, group, contents, self._weigh)
-        return Commit(seq, nonce, group, contents, pack(args))
+        args = arguments(self._writer, fence, group.iterations, group.contents, self._weigh)
+        return Commit(seq, nonce, group, pack(args))
 
-    def _take(self) -> tuple[list[Iteration], Contents]:
-        waiting = self.waiting
-        take = waiting.popleft
-        group = [take() for _ in range(min(MAX_ITERATIONS, len(waiting)))]
-        sizes = list(accumulate(map(_SIZE, group)))
+    def _take(self) -> Group:
+        # Each line is one step for the interpreter: the loop appends at the end meanwhile.
+        taken = self.waiting[:MAX_ITERATIONS]
+        del self.waiting[: len(taken)]
+        return self._take_plain(taken) or self._take_whole(self.plain.whole(taken))
+
+    def _take_plain(self, taken: list[Short]) -> Group | None:
+        contents = self.plain.contents(taken)
+        if contents is None:
+            return None
+        pushed = size(contents)
+        if pushed > MAX_BYTES or (self._rooms and self._crowded(contents)):
+            return None
+        return Group(taken, contents, pushed)
+
+    def _take_whole(self, taken: list[Iteration]) -> Group:
+        sizes = list(accumulate(map(_SIZE, taken)))
         if sizes[-1] > MAX_BYTES:
-            group = self._keep(group, max(1, bisect_right(sizes, MAX_BYTES)))
-        contents = Contents(group)
+            taken = self._keep(taken, max(1, bisect_right(sizes, MAX_BYTES)))
+        contents = Contents(taken)
         if self._rooms and self._crowded(contents):
-            group = self._keep(group, fit(group, self._rooms))
-            contents = Contents(group)
-        return group, contents
+            taken = self._keep(taken, fit(taken, self._rooms))
+            contents = Contents(taken)
+        return Group(taken, contents, sizes[len(taken) - 1])
 
     def _keep(self, group: list[Iteration], count: int) -> list[Iteration]:
-        self.waiting.extendleft(reversed(group[count:]))
+        self.waiting[:0] = group[count:]
         return group[:count]
 
     def _crowded(self, contents: Contents) -> bool:
@@ -213,7 +234,7 @@ class Pipeline:
 
     def _take_back(self, commit: Commit) -> None:
         self.flying = None
-        self.waiting.extendleft(reversed(commit.iterations))
+        self.waiting[:0] = commit.iterations
 
     def _failed(self, error: str, now: float) -> None:
         self.trouble = error

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from treadle.queues.group import Writer
 from treadle.queues.latch import Latch
 from treadle.queues.pipeline import Pipeline
+from treadle.queues.plain import Plain
 from treadle.queues.reader import Reader
 from treadle.queues.tenure import Batch, DeadLetter, TenureSpec
 
@@ -126,6 +127,29 @@ class RedisTenure:
         if not self.asked:
             self.asked = True
             self._send(self)
+
+    def plain(self, reads: str | None, pushes: str | None) -> Callable[[int, bytes | None], bool]:
+        """Return the short form of `append`."""
+        self.pipeline.plain = Plain(reads or "", pushes or "")
+        waiting, both = self._waiting.append, reads is not None and pushes is not None
+
+        def append(number: int, item: bytes | None) -> bool:
+            if item is None:
+                waiting((number, None) if both else number)
+            else:
+                waiting((number, item) if both else item)
+                self._appended_bytes += len(item)
+            self._appended += 1
+            if not self.asked:
+                self.asked = True
+                self._send(self)
+            return (
+                self._appended - self.settled < self._max
+                and self._appended_bytes - self.settled_bytes < self._max_bytes
+                and self.pipeline.full_on is None
+            )
+
+        return append
 
     def _weigh(self, queue: str, first: int, last: int) -> int:
         return self.readers[queue].ledger.weigh(first, last)

@@ -19,7 +19,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from treadle.errors import TenureLost
     from treadle.workflow.plan import QueueLimits
@@ -147,6 +147,14 @@ class Tenure(Protocol):
         id, so it counts even when empty. `completes`: the last commit, which closes the loop as a writer.
         An empty iteration is committed without Redis (and is not counted).
         """
+
+    def plain(self, reads: str | None, pushes: str | None) -> Callable[[int, bytes | None], bool]:
+        """Return a short form of `append`, for iterations that read one message, push one, or both, and no more.
+
+        The function takes the number of the message that was read from `reads` (0: none) and the encoded item for
+        `pushes` (None: none), one of them at least, and returns `has_room`. To be asked for once.
+        """
+        ...
 
     @property
     def committed(self) -> int:

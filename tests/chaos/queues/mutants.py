@@ -94,13 +94,13 @@ MUTANTS = (
         (
             Patch(
                 "pipeline.py",
-                "        group, contents = self._take()\n",
-                "        group, contents = self._take()\n"
-                "        if contents.ranges and contents.pushes:\n"
-                "            acks = [(one[0], (), None, (), one[4], 0) for one in group]\n"
-                "            group = [((), one[1], one[2], one[3], False, one[5]) for one in group]\n"
-                "            self.waiting.extendleft(reversed(acks))\n"
-                "            contents = Contents(group)\n",
+                "        group = self._take()\n",
+                "        group = self._take()\n"
+                "        if group.contents.ranges and group.contents.pushes:\n"
+                "            both = self.plain.whole(group.iterations)\n"
+                "            self.waiting[:0] = [(one[0], (), None, (), one[4], 0) for one in both]\n"
+                "            pushes = [((), one[1], one[2], one[3], False, one[5]) for one in both]\n"
+                "            group = Group(pushes, Contents(pushes), group.size)\n",
             ),
         ),
         TAKEOVERS,

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from treadle.queues.group import Iteration, Writer
 from treadle.queues.pipeline import MAX_BYTES, MAX_ITERATIONS, Commit, Pipeline
+from treadle.queues.plain import Plain
 
 WRITER = Writer("{n}:", "flow/a/0", "host", ("q",))
 OOM = hiredis.ReplyError("OOM command not allowed when used memory > 'maxmemory'.")
@@ -101,8 +102,9 @@ class Play:
 
         numbers = iter(range(10_000))
         self.sent = [[msgspec.msgpack.encode(next(numbers)) for _ in range(size)] for size in sizes]
+        self.pipe.plain = Plain(pushes="q")
         for items in self.sent:
-            self.pipe.waiting.append(iteration(*items))
+            self.pipe.waiting.append(items[0] if len(items) == 1 else iteration(*items))
 
     def step(self) -> None:
         """Let one thing happen."""
@@ -163,7 +165,7 @@ class Play:
 
 @given(
     seed=st.integers(0, 2**32),
-    sizes=st.lists(st.integers(1, 4), min_size=1, max_size=30),
+    sizes=st.lists(st.integers(1, 4), min_size=1, max_size=30) | st.lists(st.just(1), min_size=1, max_size=60),
     limit=st.integers(1, 12),
     steps=st.integers(0, 120),
 )
