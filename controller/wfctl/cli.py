@@ -21,6 +21,7 @@ R = TypeVar("R")
 VERBS: Final[dict[str, tuple[str, str]]] = {
     "dev": ("wfctl.commands.dev:dev", "Run everything on this machine, with a live view."),
     "validate": ("wfctl.commands.validate:validate", "Check documents offline."),
+    "test": ("wfctl.commands.test:test", "Run the examples that are written beside documents."),
     "fmt": ("wfctl.commands.fmt:fmt", "Rewrite documents in their canonical form."),
     "diff": ("wfctl.commands.plan:diff", "Say how a document differs from what runs."),
     "plan": ("wfctl.commands.plan:plan", "Say what apply would do: placement, restarts."),

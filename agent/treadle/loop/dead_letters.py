@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from treadle.queues.codec import encode_item
-from treadle.queues.tenure import BadItem, DeadLetter
+from treadle.queues.codec import encode_buried
+from treadle.queues.tenure import DeadLetter
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -15,7 +15,9 @@ if TYPE_CHECKING:
 Popped = tuple[str, int, Any]  # queue, number, item as it was decoded
 
 
-def dead_letters(popped: Sequence[Popped], error: LoopError, *, revision: str, iteration: str) -> list[DeadLetter]:
+def dead_letters(
+    popped: Sequence[Popped], error: LoopError, *, namespace: str, revision: str, iteration: str
+) -> list[DeadLetter]:
     """Return the letters of one iteration; `iteration` is the id that they have in common."""
     reason = {
         "error": error.code,
@@ -27,8 +29,7 @@ def dead_letters(popped: Sequence[Popped], error: LoopError, *, revision: str, i
         "revision": revision,
         "iteration": iteration,
     }
-    return [DeadLetter(queue, number, _encoded(item), reason) for queue, number, item in popped]
-
-
-def _encoded(item: Any) -> bytes:
-    return item.raw if type(item) is BadItem else encode_item(*item)
+    return [
+        DeadLetter(queue, number, encode_buried(item, f"{namespace}/{queue}/{number}"), reason)
+        for queue, number, item in popped
+    ]

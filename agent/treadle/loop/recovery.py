@@ -48,7 +48,7 @@ class Recovery:
         Raises Abandoned.
         """
         function, awaits = call or _call_of(step)
-        began = self._clock.monotonic()
+        began, first = self._clock.monotonic(), error
         try:
             while True:
                 action = self._judge(step, data, error, began)
@@ -64,7 +64,7 @@ class Recovery:
                         output = await output
                     self._run.walk.check(step.at, output)
                 except BaseException as exc:  # noqa: BLE001 - a node's; what isn't is raised again
-                    _forget(exc, error)
+                    _forget(exc, first)
                     error = exc
                     continue
                 step.durations[(perf_counter_ns() - start).bit_length()] += 1
@@ -202,10 +202,10 @@ def _renamed(output: NodeData, headers: Mapping[str, Any] | None) -> NodeData:
     return NodeData(output.payload, headers) if seen is not None and seen.get("attempt", 1) != 1 else output
 
 
-def _forget(error: BaseException, earlier: BaseException) -> None:
-    """Cut the earlier attempt off an error: it is told by itself."""
+def _forget(error: BaseException, first: BaseException) -> None:
+    """Cut the first attempt, which is still being handled here, off an error: it is told by itself."""
     while error.__context__ is not None:
-        if error.__context__ is earlier:
+        if error.__context__ is first:
             error.__context__ = None
             return
         error = error.__context__

@@ -200,7 +200,13 @@ class Run:
         popped = [*self.leases.taken]
         if iteration.source is not None:
             popped.insert(0, iteration.source)
-        letters = dead_letters(popped, error, revision=self.revision, iteration=iteration.commit_id)
+        letters = dead_letters(
+            popped,
+            error,
+            namespace=self.tenure.namespace,
+            revision=self.revision,
+            iteration=iteration.commit_id,
+        )
         iteration.drop()
         self.leases.keep()
         self.tenure.append([(queue, number, number) for queue, number, _ in popped], (), dead=letters)

@@ -4,7 +4,20 @@ Nothing is faked but time and the queue server: nodes run in the LoopManager tha
 """
 
 from treadle.clock import DrivenClock
+from treadle.testing.expecting import DeadMessage
+from treadle.testing.failure import LoopFailedError
+from treadle.testing.faults import InjectedFailure
 from treadle.testing.harness import LoopHarness, WorkflowHarness
 from treadle.testing.node_run import Advance, NodeRun, run_node
 
-__all__ = ["Advance", "DrivenClock", "LoopHarness", "NodeRun", "WorkflowHarness", "run_node"]
+__all__ = [
+    "Advance",
+    "DeadMessage",
+    "DrivenClock",
+    "InjectedFailure",
+    "LoopFailedError",
+    "LoopHarness",
+    "NodeRun",
+    "WorkflowHarness",
+    "run_node",
+]

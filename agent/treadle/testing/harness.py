@@ -5,10 +5,11 @@ from __future__ import annotations
 import asyncio
 import functools
 import json
+import random
 import threading
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Final, Self
+from typing import Any, Final, Literal, Self
 
 from treadle.catalog import Catalog, load
 from treadle.clock import DrivenClock
@@ -22,7 +23,9 @@ from treadle.node import Node
 from treadle.queues.codec import decode, encode_item
 from treadle.queues.memory import MemoryHost
 from treadle.queues.tenure import LoopKey, TenureSpec
+from treadle.testing.expecting import DeadMessage, expect_messages
 from treadle.testing.failure import LoopFailedError
+from treadle.testing.faults import Faults
 from treadle.testing.stillness import Stillness, WatchedBell
 from treadle.workflow import Compiled, Plan, check, read_document, workflow_name
 
@@ -38,7 +41,9 @@ class WorkflowHarness:
 
     `document` is the document or the path of its file. `nodes` are classes of yours beside those that are
     installed. Loops of the asyncio pool are tasks, all others threads. Use it in a `with` statement: loops start at
-    its beginning and are stopped at its end. Raises ConfigError with all findings for a document that has errors.
+    its beginning and are stopped at its end. `seed` is for the jitter of retries. A message that becomes a dead letter
+    fails the test like a loop that fails, unless `dead_letters` is "keep".
+    Raises ConfigError with all findings for a document that has errors.
     """
 
     def __init__(
@@ -48,6 +53,8 @@ class WorkflowHarness:
         nodes: Iterable[type[Node[Any]]] = (),
         clock: DrivenClock | None = None,
         secrets: Mapping[str, str] | None = None,
+        seed: int = 0,
+        dead_letters: Literal["fail", "keep"] = "fail",
     ) -> None:
         catalog = _catalog(nodes)
         self.clock = clock or DrivenClock()
@@ -58,6 +65,9 @@ class WorkflowHarness:
         self._crashed: list[_Life] = []
         self._classes = catalog.classes
         self._secrets = dict(secrets or {})
+        self._faults = Faults()
+        self._chance = random.Random(seed).random  # noqa: S311 - jitter that a test can repeat
+        self._keep_dead_letters = dead_letters == "keep"
 
     @property
     def plans(self) -> Sequence[Plan]:
@@ -100,6 +110,8 @@ class WorkflowHarness:
         self._stillness.wait()
         for life in self._lives:
             life.check()
+        if not self._keep_dead_letters:
+            self._refuse_dead_letters()
 
     def advance(self, seconds: float) -> None:
         """Move the clock on in one step, and wait until nothing moves any more."""
@@ -110,6 +122,15 @@ class WorkflowHarness:
         """Push messages from outside, and wait until nothing moves any more."""
         self._host.push(queue, [encode_item(payload) for payload in payloads])
         self.settle()
+
+    def fail(self, node: str, times: int | None = 1, error: BaseException | None = None) -> None:
+        """Let the next executions of a node raise `error`, InjectedFailure by default; None times is always.
+
+        May be called before the loops start.
+        """
+        if all(step.node != node for plan in self.plans for step in plan.steps):
+            raise ConfigError(f"there is no node {node!r} here")
+        self._faults.add(node, times, error)
 
     def hold(self) -> None:
         """Let no commit through until `release`: iterations pile up in flight."""
@@ -134,6 +155,28 @@ class WorkflowHarness:
     def messages(self, queue: str) -> list[dict[str, Any]]:
         """Return the payloads that wait in a queue, oldest first."""
         return [decode(item)[0] for item in self._host.peek(queue)]
+
+    def dead_letters(self, queue: str) -> list[DeadMessage]:
+        """Return the dead letters of a queue, oldest first."""
+        return [DeadMessage.read(letter) for letter in self._host.queue(queue).dead]
+
+    def expect_pushed(self, queue: str, *payloads: Mapping[str, Any]) -> None:
+        """Assert that exactly these messages wait in a queue."""
+        expect_messages(queue, self.messages(queue), payloads)
+
+    def expect_dead(self, queue: str, *payloads: Mapping[str, Any], error: str | None = None) -> None:
+        """Assert that exactly these messages of a queue are dead letters, and the name of the exception if it is given."""
+        letters = self.dead_letters(queue)
+        expect_messages(f"dead letters of {queue}", [letter.payload for letter in letters], payloads)
+        for letter in letters:
+            if error is not None and letter.reason["type"] != error:
+                raise AssertionError(f"{letter.payload!r} is dead for a {letter.reason['type']}, not a {error}")
+
+    def expect_committed(self, **loops: int) -> None:
+        """Assert how many iterations of loops have committed."""
+        found = {name: self.committed.get(name) for name in loops}
+        if found != loops:
+            raise AssertionError(f"committed iterations: {found}, not {loops}")
 
     @property
     def completed(self) -> bool:
@@ -162,8 +205,18 @@ class WorkflowHarness:
         bell = self._stillness.bell()
         tenure._bell = bell  # noqa: SLF001 - the one place to learn whether a loop waits
         nodes = build_nodes(plan, self._classes, secret=self._secrets.__getitem__)
-        manager = LoopManager(plan, nodes, tenure, clock=self.clock, revision="test")
+        self._faults.plant(nodes)
+        manager = LoopManager(plan, nodes, tenure, clock=self.clock, revision="test", chance=self._chance)
         return _Life(key, manager, bell, as_task=plan.pool == "asyncio")
+
+    def _refuse_dead_letters(self) -> None:
+        for name, queue in list(self._host.queues.items()):
+            for letter in queue.dead:
+                reason = letter.reason
+                message = (
+                    f"a message of {name} is a dead letter: {reason['node']}: {reason['type']}: {reason['message']}"
+                )
+                raise LoopFailedError(f"{message}\n{reason['traceback']}".rstrip(), queue=name, reason=reason)
 
     def _spec(self, plan: Plan, key: LoopKey) -> TenureSpec:
         queues = {queue.name: queue for queue in self.compiled.queues}
