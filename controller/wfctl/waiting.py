@@ -51,6 +51,16 @@ def is_reborn(before: workflow_pb2.Workflow) -> Goal:
     return lambda loop: is_healthy(loop) and _life(loop) != lives.get(loop.name)
 
 
+def is_as_before(before: workflow_pb2.Workflow) -> Goal:
+    """Return whether all that is known of a loop was said before: an ERROR is not yet the answer to a restart."""
+    said = {loop.name: _said(loop) for loop in before.loops}
+    return lambda loop: _said(loop) == said.get(loop.name)
+
+
+def _said(loop: loop_pb2.Loop) -> list[tuple[int, int]]:
+    return [(item.status.epoch, item.status.sequence) for item in loop.instances]
+
+
 def _life(loop: loop_pb2.Loop) -> list[tuple[int, int]]:
     return [(item.epoch, item.status.incarnation) for item in loop.instances]
 
@@ -60,18 +70,26 @@ _RESTS: Final = (is_at_rest, is_paused)
 
 
 def until(
-    client: Client, workflow: str, goal: Goal, *, loop: str = "", timeout_s: float, revision: int = 0
+    client: Client,
+    workflow: str,
+    goal: Goal,
+    *,
+    loop: str = "",
+    timeout_s: float,
+    revision: int = 0,
+    old: Goal | None = None,
 ) -> workflow_pb2.Workflow:
     """Wait until all loops (or the one, with its tails) of a workflow reach a goal, and return the workflow.
 
-    Raises Unhealthy when the time is over or a loop is in ERROR, NotPlaceable when no agent takes one.
+    Raises Unhealthy when the time is over or a loop is in ERROR that is not `old`, NotPlaceable when no agent takes one.
     """
     seen: workflow_pb2.Workflow | None = None
     for seen in watch(client, workflow, timeout_s=timeout_s):
         chosen = _chosen(seen.loops, loop)
         if seen.revision >= revision and all(goal(item) for item in chosen):
             return seen
-        failed = [item for item in chosen if item.state == _S.LOOP_STATE_ERROR and goal not in _RESTS]
+        wrong = [item for item in chosen if item.state == _S.LOOP_STATE_ERROR and goal not in _RESTS]
+        failed = [item for item in wrong if old is None or not old(item)]
         if seen.revision >= revision and failed and all(goal(i) or i in failed for i in chosen):
             raise Unhealthy(_sentence(failed[0]))
     if seen is None:

@@ -75,13 +75,14 @@ def restart(settings: Settings, what: str, *, fresh: bool, detach: bool, wait_ti
     """Restart a workflow or loop; it goes on from its state unless --fresh is given."""
     from treadle.v1 import workflow_service_pb2
     from wfctl.client import Client
-    from wfctl.waiting import is_reborn
+    from wfctl.waiting import is_as_before, is_reborn
 
     workflow, _ = target(what)
     request = workflow_service_pb2.GetWorkflowRequest(namespace=settings.namespace, name=workflow)
     with Client(settings) as client:
         before = client.call(client.workflows.GetWorkflow, request).workflow
-    _control(settings, "Restart", what, is_reborn(before), None if detach else wait_timeout, fresh=fresh)
+    limit_s = None if detach else wait_timeout
+    _control(settings, "Restart", what, is_reborn(before), limit_s, is_as_before(before), fresh=fresh)
 
 
 @click.command(cls=Verb)
@@ -110,7 +111,15 @@ def scale(settings: Settings, what: str, *, replicas: int, detach: bool, wait_ti
     output.show(answer, rows.loops(answer.loops), settings)
 
 
-def _control(settings: Settings, verb: str, what: str, goal: Goal, timeout_s: float | None, **more: Any) -> None:
+def _control(
+    settings: Settings,
+    verb: str,
+    what: str,
+    goal: Goal,
+    timeout_s: float | None,
+    old: Goal | None = None,
+    **more: Any,
+) -> None:
     from treadle.v1 import loop_service_pb2
     from wfctl import rows
     from wfctl.client import Client
@@ -121,15 +130,17 @@ def _control(settings: Settings, verb: str, what: str, goal: Goal, timeout_s: fl
     with Client(settings) as client:
         answer = client.call(getattr(client.loops, f"{verb}Loops"), request)
         if timeout_s is not None:
-            _await(client, workflow, loop, goal, timeout_s, answer)
+            _await(client, workflow, loop, goal, timeout_s, answer, old)
     output.show(answer, rows.loops(answer.loops), settings)
 
 
-def _await(client: Client, workflow: str, loop: str, goal: Goal, timeout_s: float, answer: Any) -> None:
+def _await(
+    client: Client, workflow: str, loop: str, goal: Goal, timeout_s: float, answer: Any, old: Goal | None = None
+) -> None:
     """Wait for the goal, and let the answer show the loops as they are then."""
     from wfctl import waiting
 
-    seen = waiting.until(client, workflow, goal, loop=loop, timeout_s=timeout_s)
+    seen = waiting.until(client, workflow, goal, loop=loop, timeout_s=timeout_s, old=old)
     touched = {item.name for item in answer.loops}
     del answer.loops[:]
     answer.loops.extend(item for item in seen.loops if item.name in touched)

@@ -1,0 +1,93 @@
+"""What somebody sees of loops that fail, and what they do about it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.acceptance.documents import Document, edges, node, save
+from tests.acceptance.running import Dev, dev, wait_until
+
+NODES = str(Path(__file__).with_name("nodes") / "trouble.py")
+
+
+@pytest.fixture(scope="module")
+def troubled(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Dev]:
+    """Return a `wfctl dev` that knows the nodes."""
+    with dev(tmp_path_factory.mktemp("trouble"), "--nodes", NODES) as running:
+        yield running
+        assert running.stop() == 0
+
+
+def broken(flag: Path) -> Document:
+    """Return a loop that fails at once, six times in a second or so."""
+    settings = {
+        "retry": {"max_attempts": 1},
+        "restart": {"initial_backoff": "20ms", "max_backoff": "40ms"},
+        "with": {"flag": str(flag)},
+    }
+    return {"name": "broken", "nodes": [node("source", "producer", 0, uses="test.broken", **settings)], "edges": []}
+
+
+def deadly(flag: Path) -> Document:
+    """Return a loop in which one message ends the process."""
+    return {
+        "name": "deadly",
+        "nodes": [
+            node("in", "queue-reader", 0, queue="deadly-in", external=True),
+            node("work", "blocking", 200, uses="test.deadly", **{"with": {"flag": str(flag)}}),
+            node("out", "queue", 400, queue="deadly-out", external=True),
+        ],
+        "edges": edges(("in", "work"), ("work", "out")),
+    }
+
+
+def test_a_loop_that_fails_six_times_is_in_error_says_why_and_comes_back_when_asked(troubled: Dev) -> None:
+    flag = troubled.folder / "on-fire"
+    flag.touch()
+    troubled.wfctl("apply", "-f", save(troubled.folder, broken(flag)), "--detach")
+    wait_until(lambda: troubled.loop("broken/source")["state"] == "LOOP_STATE_ERROR", "it gives up")
+
+    why = troubled.wfctl("why", "broken/source")
+    assert why.code == 0
+    assert len(why.out.strip().splitlines()) == 1
+    assert "the machine is on fire" in why.out
+    assert "it failed 6 times in 600 s" in why.out
+    assert "wfctl restart" in why.out
+    described = troubled.wfctl("describe", "loop", "broken/source").out
+    assert "Last errors:" in described
+    assert 'raise ValueError("the machine is on fire")' in described
+
+    flag.unlink()
+    assert troubled.wfctl("restart", "broken/source").code == 0
+    assert troubled.loop("broken/source")["state"] == "LOOP_STATE_RUNNING"
+
+
+def test_a_message_that_ends_its_process_is_a_dead_letter_and_comes_back_once_when_replayed(troubled: Dev) -> None:
+    flag = troubled.folder / "deadly"
+    flag.touch()
+    assert troubled.wfctl("apply", "-f", save(troubled.folder, deadly(flag))).code == 0
+    assert troubled.wfctl("queue", "push", "deadly-in", *(json.dumps({"n": n}) for n in range(6))).code == 0
+
+    wait_until(lambda: out(troubled) == [0, 1, 2, 4, 5], "its neighbours are through")
+    (letter,) = troubled.wfctl("dlq", "ls", "deadly-in", "-o", "json").json["deadLetters"]
+    assert "poison" in json.dumps(letter)
+    events = troubled.wfctl("events", "deadly").out
+    assert "loop-isolated" in events
+    assert "dead-letter" in events
+    assert events.count("Segmentation") + events.count("signal 11") <= 4
+
+    flag.unlink()
+    assert troubled.wfctl("dlq", "replay", "deadly-in", "--all").code == 0
+    wait_until(lambda: sorted(out(troubled)) == [0, 1, 2, 3, 4, 5], "it came back")
+    assert troubled.wfctl("dlq", "ls", "deadly-in", "-o", "json").json.get("deadLetters", []) == []
+    assert "ERROR" not in troubled.wfctl("events", "deadly").out
+
+
+def out(running: Dev) -> list[int]:
+    """Return what came through."""
+    lines = running.wfctl("queue", "peek", "deadly-out", "--limit", "100").out.splitlines()
+    return [json.loads(line)["payload"]["n"] for line in lines]
