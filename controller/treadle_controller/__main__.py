@@ -11,7 +11,7 @@ from typing import Any
 import uvloop
 
 from treadle.errors import TreadleError
-from treadle_controller import logs, redis_tool
+from treadle_controller import backup_tool, logs, redis_tool
 from treadle_controller.config import ControllerConfig, load
 from treadle_controller.daemon import Daemon
 
@@ -24,6 +24,8 @@ def main(arguments: list[str] | None = None) -> int:
     arguments = sys.argv[1:] if arguments is None else arguments
     if arguments[:1] == ["redis"]:
         return redis_tool.main(arguments[1:])
+    if arguments[:1] and arguments[0] in backup_tool.COMMANDS:
+        return backup_tool.main(arguments)
     parsed = vars(_parser().parse_args(arguments))
     logs.set_up(parsed.pop("log_format"))
     config_file, check, address_file = parsed.pop("config"), parsed.pop("check_config"), parsed.pop("address_file")
