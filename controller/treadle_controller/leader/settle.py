@@ -62,20 +62,20 @@ class Settler:
                 return None
 
     def _place(self, workflow: WorkflowImage, action: Place, changes: Changes) -> None:
-        old = workflow.assignments.get(action.id) or Assignment(action.id)
-        new = replace(
-            old,
-            agent=action.agent,
+        old, loop = workflow.assignments.get(action.id), action.loop
+        new = Assignment(
+            action.id,
+            action.agent,
             held=True,
             epoch=self._image.next_epoch(),
-            sequence=old.sequence + 1,
-            revision=action.loop.revision,
-            digest=action.loop.plan.digest,
-            desired=action.loop.desired,
-            restarts=action.loop.restarts,
-            releasing=False,
-            completed=False,
-            code=self._image.fleet.code_of(action.agent, action.loop.plan) or "",
+            sequence=old.sequence + 1 if old is not None else 1,
+            revision=loop.revision,
+            digest=loop.plan.digest,
+            desired=loop.desired,
+            restarts=loop.restarts,
+            committed=old.committed if old is not None else 0,
+            errors=old.errors if old is not None else 0,
+            code=self._image.fleet.code_of(action.agent, loop.plan) or "",
         )
         workflow.moves.pop(action.id, None)
         changes.epoch = new.epoch

@@ -162,9 +162,10 @@ class Slots:
 
 
 def _left_over(workflow: WorkflowImage) -> Iterator[ReplicaId]:
-    for loop in workflow.loops.values():
-        for index in range(loop.count, workflow.tops.get(loop.name, 0)):
-            id_ = ReplicaId(workflow.name, loop.name, index)
+    for name, top in workflow.tops.items():
+        loop = workflow.loops.get(name) if top > 1 else None  # nearly all loops have one replica, and never had more
+        for index in range(loop.count if loop is not None else top, top):
+            id_ = ReplicaId(workflow.name, name, index)
             found = workflow.assignments.get(id_)
             if found is not None and not found.held:
                 yield id_
