@@ -98,8 +98,9 @@ class ControllerProcess:
         add = leader.journal.add
 
         def heard(kind: str, name: str, code: str, message: str, **more: Any) -> None:
-            self._note(kind, name, code, message)
-            add(kind, name, code, message, **more)
+            if self.process.alive:  # what is left of a dead one may be cleared away at any time
+                self._note(kind, name, code, message)
+                add(kind, name, code, message, **more)
 
         setattr(leader.journal, "add", heard)  # noqa: B010 - a plain assignment is an error to type checkers
 

@@ -16,7 +16,7 @@ from tests.chaos.cluster.simulation import Outcome, run_seed
 
 SHORT_SEEDS: Final = 300
 LONG_SEEDS: Final = 10_000
-_SHORT_S: Final = 40.0
+_SHORT_S: Final = 30.0
 _CHUNK: Final = 50
 _WORKERS: Final = 2
 

@@ -58,7 +58,7 @@ def run(schedule: Schedule, *, trace: bool = False) -> Outcome:
         cluster.play()
         cluster.settle()
     finally:
-        cluster.disk.close()
+        cluster.end()
     watch = cluster.watch
     return Outcome(schedule, watch.breaches, watch.commits, watch.lost, cluster.recovery_s, watch.transcript or [])
 
@@ -162,6 +162,15 @@ class Cluster:
         for problem in self.clockwork.problems:
             self.watch.breach(f"an exception that nobody caught: {problem}")
         self.clockwork.problems.clear()
+
+    def end(self) -> None:
+        """Nothing of it runs any more."""
+        for process in (process for seat in self.seats for process in seat.processes):
+            process.process.kill()
+            process.machine.process.kill()
+        if self.controller is not None:
+            self.controller.process.kill()
+        self.disk.close()
 
     # The controller.
 

@@ -59,7 +59,7 @@ def _applying(name: str, document: bytes) -> Callable[[ControllerProcess], Corou
 
 
 def test_a_fleet_comes_back_to_a_new_controller_and_nothing_moves(minutes: float) -> None:
-    fleet = Fleet(agents=5_000, loops=100_000) if minutes else Fleet(agents=1_000, loops=1_000)
+    fleet = Fleet(agents=5_000, loops=100_000) if minutes else Fleet(agents=300, loops=600)
     cluster = fleet.cluster
     try:
         fleet.until(fleet.all_run)
@@ -72,11 +72,11 @@ def test_a_fleet_comes_back_to_a_new_controller_and_nothing_moves(minutes: float
         assert (len(cluster.watch.starts), cluster.watch.lost) == (starts, 0)
         assert cluster.watch.breaches == []
     finally:
-        cluster.disk.close()
+        cluster.end()
 
 
 def test_what_a_tenth_of_the_fleet_ran_is_placed_elsewhere(minutes: float) -> None:
-    fleet = Fleet(agents=5_000, loops=100_000) if minutes else Fleet(agents=200, loops=2_000)
+    fleet = Fleet(agents=5_000, loops=100_000) if minutes else Fleet(agents=100, loops=500)
     cluster = fleet.cluster
     try:
         fleet.until(fleet.all_run)
@@ -92,7 +92,7 @@ def test_what_a_tenth_of_the_fleet_ran_is_placed_elsewhere(minutes: float) -> No
         assert cluster.watch.lost == len(gone)
         assert cluster.watch.breaches == []
     finally:
-        cluster.disk.close()
+        cluster.end()
 
 
 @pytest.mark.parametrize("agents", [3])
@@ -103,4 +103,4 @@ def test_loops_are_spread_evenly(agents: int) -> None:
         counts = [len(process.machine.runs) for seat in fleet.cluster.seats for process in seat.processes]
         assert max(counts) - min(counts) <= 1
     finally:
-        fleet.cluster.disk.close()
+        fleet.cluster.end()

@@ -22,8 +22,8 @@ def test_every_invariant_holds_under_random_faults(
 ) -> None:
     began = time.monotonic()
     played, broken = form.play_long(minutes) if minutes else form.play_short()
-    counts = {"seeds": played, "seconds": round(time.monotonic() - began), "broken": len(broken)}
-    record_property("play", ("control plane", counts))
+    took = f"{played:,} seeds from {form.first_seed()} in {time.monotonic() - began:.0f} s"
+    record_property("control plane", f"{took}, {len(broken)} break an invariant")
     assert not broken, told(broken)
     assert played >= 50
 
