@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import sqlite3
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from tests.acceptance.documents import edges, ledger, node, save
@@ -95,6 +97,8 @@ def test_dead_letters_are_listed_shown_replayed_and_dropped(pair: Dev) -> None:
     assert pair.wfctl("dlq", "drop", "halves", "--all").out == "dropped 1 dead letters of halves\n"
     assert letters(pair) == []
     assert again["messageId"] == "default/halves/3"
+    headers = msgspec.msgpack.decode(base64.b64decode(again["headers"]))
+    assert headers["origin"] == "default/halves/1", "effects are known by the id that the message had at first"
     assert "dead-letters-replayed" in pair.wfctl("describe", "queue", "halves").out
 
 

@@ -14,6 +14,7 @@ from msgspec import Raw
 
 from treadle.data import NodeData
 from treadle.errors import MessageTooLarge, NotEncodable
+from treadle.headers import ORIGIN
 from treadle.queues.tenure import BadItem
 
 MESSAGE_LIMIT: Final = 1024 * 1024
@@ -73,6 +74,17 @@ def encode_item(payload: Mapping[str, Any], headers: Mapping[str, Any] | None = 
         message = f"a message of {len(item)} bytes is above the limit of {MESSAGE_LIMIT}"
         raise MessageTooLarge(message, bytes=len(item), limit=MESSAGE_LIMIT)
     return item
+
+
+def encode_buried(item: Any, message_id: str) -> bytes:
+    """Encode a message, as it was decoded, for the dead letters: it takes along the id that it had at first.
+
+    So effects that it had before it died are known again when it is replayed. What can't be decoded stays as it is.
+    """
+    if type(item) is BadItem:
+        return item.raw
+    payload, headers = item
+    return _encode((payload, {ORIGIN: message_id, **(headers or {})}))
 
 
 def decode_item(raw: bytes) -> _Item | BadItem:

@@ -10,8 +10,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
-from treadle.queues.codec import encode_item
-from treadle.queues.tenure import BadItem, Batch, DeadLetter, Suspicion
+from treadle.queues.codec import encode_buried
+from treadle.queues.tenure import Batch, DeadLetter, Suspicion
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -126,9 +126,8 @@ class Guard:
         self._tenure.wake()
 
     def _bury(self, one: Batch, deaths: int) -> None:
-        item = one.items[0]
-        raw = item.raw if isinstance(item, BadItem) else encode_item(*item)
         message_id = f"{self._tenure.namespace}/{one.queue}/{one.first}"
+        raw = encode_buried(one.items[0], message_id)
         reason = {
             "error": POISON,
             "message": f"it ended the process that worked on it, {deaths} times when it ran alone",

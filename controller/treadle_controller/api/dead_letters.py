@@ -66,4 +66,4 @@ def _rest(reason: dict[str, Any]) -> str:
 
 
 def _number(value: object) -> int:
-    return value if isinstance(value, int) else 0
+    return int(value) if isinstance(value, int) or (isinstance(value, str) and value.isdecimal()) else 0

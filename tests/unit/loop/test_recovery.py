@@ -62,7 +62,7 @@ def test_what_is_exhausted_becomes_a_dead_letter_and_the_loop_goes_on(as_task: b
     assert outcome.kind == "completed"
     assert small.out() == [{"n": 0}, {"n": 2}]
     [letter] = small.host.queue("in").dead
-    assert (letter.number, decode(letter.item)) == (2, [{"n": 1}, {"tenant": "x"}])
+    assert (letter.number, decode(letter.item)) == (2, [{"n": 1}, {"tenant": "x", "origin": "ns/in/2"}])
     reason = letter.reason
     assert (reason["error"], reason["type"], reason["node"], reason["attempts"]) == (
         "exception",
@@ -126,8 +126,8 @@ def test_a_dead_letter_takes_everything_along_that_the_iteration_popped() -> Non
     small = fed(By(work), messages=1, push_queues=("side",), pop_queues=("extra",))
     small.host.push("extra", [encode_item({"e": 1}), encode_item({"e": 2})])
     assert small.run().kind == "completed"
-    assert letters(small) == [(1, [{"n": 0}, {"tenant": "x"}])]
-    assert letters(small, "extra") == [(1, [{"e": 1}, None])]
+    assert letters(small) == [(1, [{"n": 0}, {"tenant": "x", "origin": "ns/in/1"}])]
+    assert letters(small, "extra") == [(1, [{"e": 1}, {"origin": "ns/extra/1"}])]
     ids = {letter.reason["iteration"] for name in ("in", "extra") for letter in small.host.queue(name).dead}
     assert len(ids) == 1
     assert small.host.queue("side").depth == 0
@@ -374,3 +374,20 @@ def test_a_wait_of_a_node_that_the_drain_ended_is_no_failure() -> None:
     manager.drain()
     assert started.outcome().kind == "drained"
     assert (manager.stats().errors, LoopStopping.code) == (0, "loop-stopping")
+
+
+def test_the_rest_of_a_graph_goes_on_after_a_retry_and_is_given_up_as_a_whole() -> None:
+    def spread(_: Any, data: Any) -> Any:
+        return [data, data]
+
+    def work(node: Any, data: Any) -> Any:
+        if data["n"] == 1 or (data["n"] == 2 and node.context.attempt < 3):
+            raise ValueError
+        return data
+
+    small = fed(By(spread), By(work))
+    manager, _ = small.open()
+    assert manager.run().kind == "completed"
+    assert small.out() == [{"n": 0}, {"n": 0}, {"n": 2}, {"n": 2}]
+    assert letters(small) == [(2, [{"n": 1}, {"tenant": "x", "origin": "ns/in/2"}])]
+    assert manager.stats().nodes[2].executions == 5
