@@ -58,9 +58,14 @@ async def event(client: Client, code: str, words: str = "") -> str:
     raise AssertionError(code)
 
 
-def slots(queues: redis.Redis, queue: str = "raw") -> tuple[str, str]:
-    who, mode = queues.hmget(f"{{default}}:q:{queue}:m", "who", "mode")
-    return who or "", mode or ""
+def slots(queues: redis.Redis) -> tuple[str, str]:
+    """Return the reader slots of a queue, and its mode."""
+    return field(queues, "{default}:q:raw:m", "who"), field(queues, "{default}:q:raw:m", "mode")
+
+
+def field(queues: redis.Redis, key: str, name: str) -> str:
+    """Return a field of a hash, "" when it is not there."""
+    return str(queues.hget(key, name) or "")
 
 
 async def test_scaling_gives_all_slots_new_epochs_and_removed_ones_are_drained_first(
@@ -83,7 +88,7 @@ async def test_scaling_gives_all_slots_new_epochs_and_removed_ones_are_drained_f
         assert slots(queues) == ("orders/price/0 orders/price/1 orders/price/2", "counted")
         assert home.epoch(price(0)) > before
         assert {agent for agent in (one, two) if any(key[1] == "price" for key in agent.assigned)} == {one, two}
-        stored = [int(queues.hget(f"{{default}}:l:orders/price/{n}", "epoch")) for n in range(3)]
+        stored = [int(field(queues, f"{{default}}:l:orders/price/{n}", "epoch")) for n in range(3)]
         assert stored == [max(one.epoch(price(n)), two.epoch(price(n))) for n in range(3)]
         before = home.epoch(price(0))
 
@@ -186,10 +191,10 @@ async def test_new_limits_reach_redis_and_the_dictionary_though_no_loop_restarts
 
         (queue,) = [one for one in applied.queue_changes if one.kind == workflow_pb2.CHANGE_KIND_CHANGED]
         assert (queue.queue, list(queue.differences)) == ("raw", ["limits.messages: 1000000 -> 7"])
-        await _look(lambda: queues.hget("{default}:q:raw:m", "lim_n") == "7")
-        await _look(lambda: json.loads(queues.hget("{default}:queues", "raw") or "{}")["limits"]["messages"] == 7)
+        await _look(lambda: field(queues, "{default}:q:raw:m", "lim_n") == "7")
+        await _look(lambda: '"messages":7' in field(queues, "{default}:queues", "raw"))
         assert agent.started == starts
-        entry = json.loads(queues.hget("{default}:queues", "raw") or "")
+        entry = json.loads(field(queues, "{default}:queues", "raw"))
         assert (entry["writers"], entry["readers"]) == (["orders/fetch"], ["orders/price"])
 
 
@@ -206,9 +211,9 @@ async def test_flushed_functions_are_loaded_again_within_seconds(
         await client.until("orders", _settled)
         starts = list(agent.started)
 
-        queues.execute_command("FUNCTION", "FLUSH")
+        queues.function_flush()
 
-        await _look(lambda: queues.execute_command("FUNCTION", "LIST"))
+        await _look(queues.function_list)
         await event(client, "redis-functions-loaded")
         assert agent.started == starts
 
@@ -245,12 +250,12 @@ def test_a_controller_older_than_the_functions_refuses_to_start_with_one_sentenc
     with redis_server() as server:
         newer = re.sub(r"^local (VERSION|SERVES) = \d+$", r"local \1 = 99", library.source(), flags=re.MULTILINE)
         with redis.Redis.from_url(server.url) as client:
-            client.execute_command("FUNCTION", "LOAD", newer)
+            client.function_load(newer)
             process = ControllerProcess(tmp_path, server.url)
             ended = subprocess.run(
                 process.command(), env=process.environment(), capture_output=True, text=True, timeout=30, check=False
             )
-            found = client.execute_command("FUNCTION", "LIST", "WITHCODE")
+            found = client.function_list(withcode=True)
 
     assert ended.returncode == 1
     assert "version 99 of treadle's functions" in ended.stderr
@@ -279,7 +284,7 @@ async def test_dead_letters_are_listed_shown_replayed_once_and_dropped(
         replay = queue_service_pb2.ReplayDeadLettersRequest(queue="raw", id=letters[1].id, request_id="once")
         for _ in range(2):
             assert (await client.queues.ReplayDeadLetters(replay)).replayed == 2
-        assert queues.hget("{default}:q:raw:m", "tail") == "3"
+        assert field(queues, "{default}:q:raw:m", "tail") == "3"
         drop = queue_service_pb2.DropDeadLettersRequest(queue="raw", all=True)
         assert (await client.queues.DropDeadLetters(drop)).dropped == 2
         assert "2 dead letters" in await event(client, "dead-letters-replayed")
@@ -313,7 +318,7 @@ async def test_the_server_of_the_queues_is_described_with_its_warnings(controlle
 async def test_agents_hear_which_redis_namespace_is_meant(controller: ControllerProcess, queues: redis.Redis) -> None:
     async with ScriptedAgent(controller.address, "one") as agent:
         assert agent.welcome is not None
-        assert agent.welcome.redis_id == queues.hget("{default}:meta", "id")
+        assert agent.welcome.redis_id == field(queues, "{default}:meta", "id")
         queues.hset("{default}:meta", "id", "another")
 
         await agent.until(lambda: agent.goodbye is not None)

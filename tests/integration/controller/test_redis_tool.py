@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 import redis
@@ -24,7 +25,8 @@ def test_the_printed_users_can_log_in_and_do_no_more_than_they_must(
     with redis.Redis.from_url(valkey.url) as client:
         for line in printed.splitlines():
             client.execute_command(*line.split())
-        assert client.acl_getuser("treadle-agent-shop")["passwords"] == []
+        agent: Any = client.acl_getuser("treadle-agent-shop")
+        assert agent["passwords"] == []
     url = f"redis://treadle-controller-shop:open%20sesame@127.0.0.1:{valkey.port}"
     monkeypatch.setenv("TREADLE_CONTROLLER_REDIS", url)
     monkeypatch.setenv("TREADLE_CONTROLLER_NAMESPACE", "shop")

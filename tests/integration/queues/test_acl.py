@@ -8,6 +8,7 @@ from urllib.parse import urlsplit
 
 import pytest
 import redis
+from redis.exceptions import NoPermissionError
 
 from tests.queue_world import World, item, loop, settle, spec, take
 from treadle.errors import QueueError
@@ -46,7 +47,7 @@ def test_an_agents_user_runs_loops_and_can_load_no_code(world: World) -> None:
         *(("HGET", "{other}:meta", "id"), ("XRANGE", "{other}:q:q", "-", "+"), ("SET", world.key("x"), 1)),
         ("FCALL", "treadle_purge", 1, "{other}:meta", "{other}:", "q"),
     ):
-        with pytest.raises(redis.exceptions.NoPermissionError):
+        with pytest.raises(NoPermissionError):
             client.execute_command(*refused)
     client.close()
 

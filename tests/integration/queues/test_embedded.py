@@ -13,6 +13,7 @@ import psutil
 import pytest
 import redis
 from redis.backoff import NoBackoff
+from redis.exceptions import NoPermissionError
 from redis.retry import Retry
 
 from tests.queue_world import eventually
@@ -103,7 +104,7 @@ def test_its_users_have_passwords_of_their_own_and_their_rights_only(tmp_path: P
     try:
         with redis.Redis.from_url(server.url_of("reader")) as client:
             assert client.get("a1") is None
-            with pytest.raises(redis.exceptions.NoPermissionError):
+            with pytest.raises(NoPermissionError):
                 client.set("a1", 1)
         assert server.url_of("reader") not in Path(f"/proc/{server.pid}/cmdline").read_text()
     finally:
