@@ -39,6 +39,7 @@ class Called:
         produce, awaits, taken = producer.call, producer.awaits, producer.durations
         clock = perf_counter_ns
         next_look = run.boundary.next_look
+        direct, append = chain.direct, tenure.plain(None, chain.pushes)
         begin = None if run.deadlines is None else run.deadlines.begin
         idle = False
         due = then = 0  # the first look comes before the first iteration
@@ -50,7 +51,7 @@ class Called:
                 then = clock()
                 due = next_look(then)
             start = then
-            iteration.at = 0
+            iteration.at, chain.lone = 0, None
             if begin is not None:
                 begin()
             try:
@@ -58,9 +59,9 @@ class Called:
                 if awaits:
                     output = await output
                 then = clock()
-                if type(output) is dict:
+                if type(output) is dict and not direct:
                     output = NodeData(output)
-                if type(output) is NodeData:
+                if type(output) is NodeData or type(output) is dict:
                     taken[(then - start).bit_length()] += 1
                     if chained is None:
                         then = await carry(0, output, None, then)
@@ -99,6 +100,10 @@ class Called:
                 run.commit(())
                 then = clock()
                 if not tenure.has_room:
+                    due = 0
+            elif chain.lone is not None:
+                iteration.counted += 1
+                if not append(0, chain.lone):
                     due = 0
             else:
                 stats.untouched += 1

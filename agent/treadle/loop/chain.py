@@ -6,6 +6,8 @@ from time import perf_counter_ns
 from typing import TYPE_CHECKING, Any
 
 from treadle.data import NodeData
+from treadle.loop.step import message_of
+from treadle.queues.codec import encode_item
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -19,24 +21,32 @@ LEFT = 0  # instead of a time: `Chain.left` holds what the walk is to carry on
 class Chain:
     """`run(data, then)` executes the line and returns the time of its end, or LEFT. With `awaits`, it is awaited.
 
-    `run` is None when the plan is no such line.
+    `run` is None when the plan is no such line. With `pushes` the line ends in that queue: an iteration that does
+    nothing but push there leaves its item in `lone`, which the caller clears before each. With `direct` the queue
+    is the only step below the first, whose dicts are taken as they are.
     """
 
-    __slots__ = ("awaits", "left", "run")
+    __slots__ = ("awaits", "direct", "left", "lone", "pushes", "run")
 
     def __init__(self, steps: list[Step], iteration: Iteration, *, linear: bool) -> None:
         self.left: tuple[int, Any, Any] = (0, None, None)
+        self.lone: bytes | None = None
         self.awaits = any(step.awaits for step in steps[1:])
-        self.run: Callable[[NodeData, int], Any] | None = None
+        self.pushes = steps[-1].pushes if linear and not self.awaits else None
+        self.direct = self.pushes is not None and len(steps) == 2
+        self.run: Callable[[Any, int], Any] | None = None
         if linear:
-            line = _awaited_line if self.awaits else _called_line
-            self.run = line(self, [(step.at, step.call, step.awaits, step.durations) for step in steps[1:]], iteration)
+            line = [(step.at, step.call, step.awaits, step.durations) for step in steps[1:]]
+            if self.pushes is not None:
+                self.run = _line_to_queue(self, line[:-1], steps[-1], iteration)
+            else:
+                self.run = (_awaited_line if self.awaits else _called_line)(self, line, iteration)
 
 
 _Line = list["tuple[int, Callable[[NodeData], Any], bool, list[int]]"]
 
-# Two closures that differ in one `await`, and each time stamp the end of one node and the start of the next: these
-# run millions of times, and a coroutine where none is needed would cost a tenth.
+# Closures that differ in one `await` or in their end, and each time stamp the end of one node and the start of the
+# next: these run millions of times, and a coroutine where none is needed would cost a tenth.
 
 
 def _called_line(chain: Chain, line: _Line, iteration: Iteration) -> Callable[[NodeData, int], int]:
@@ -64,6 +74,43 @@ def _called_line(chain: Chain, line: _Line, iteration: Iteration) -> Callable[[N
             iteration.given = data
             raise
         return then
+
+    return run
+
+
+def _line_to_queue(chain: Chain, line: _Line, end: Step, iteration: Iteration) -> Callable[[Any, int], int]:
+    clock, push, queue, end_at, end_durations = perf_counter_ns, iteration.push, end.pushes or "", end.at, end.durations
+
+    def run(data: Any, then: int) -> int:
+        try:
+            for iteration.at, call, _, durations in line:
+                output = call(data)
+                now = clock()
+                durations[(now - then).bit_length()] += 1
+                then = now
+                kind = type(output)
+                if kind is NodeData:
+                    data = output
+                elif kind is dict:
+                    data = NodeData(output, data.headers)
+                elif output is None:
+                    return then
+                else:
+                    chain.left = (iteration.at, output, data.headers)
+                    iteration.given = data
+                    return LEFT
+            iteration.at = end_at
+            item = encode_item(data) if type(data) is dict else message_of(data)
+            if iteration.touched:
+                push(queue, item)
+            else:
+                chain.lone = item
+        except BaseException:
+            iteration.given = NodeData(data) if type(data) is dict else data
+            raise
+        now = clock()
+        end_durations[(now - then).bit_length()] += 1
+        return now
 
     return run
 

@@ -13,6 +13,8 @@ from treadle.queues.manager import bad_message
 from treadle.queues.tenure import BadItem, Batch
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from treadle.loop.run import Run, Verdict
 
 
@@ -26,6 +28,9 @@ class Fed:
         self._position = 0  # of the next message in the batch
         self._buried = False  # what the last iteration that was given up had popped is among the dead letters
         self._routes = run.plan.tail_of is not None
+        pushes = run.chain.pushes
+        single = self._queues[0] if len(self._queues) == 1 else None
+        self._plain = None if single is None else run.tenure.plain(single, pushes)
 
     def ready(self) -> bool:
         """Whether a message is here; takes a batch if need be."""
@@ -59,6 +64,7 @@ class Fed:
         tenure, control, iteration, chain = run.tenure, run.control, run.iteration, run.chain
         append, pushed, carry, durations = tenure.append, iteration.pushed, run.walk.carry, run.stats.durations
         chained, chain_awaits = chain.run, chain.awaits
+        plain = self._plain or self._written_out(batch.queue)
         taken, clock, routes = run.steps[0].durations, perf_counter_ns, self._routes
         queue, first, items = batch
         begin = None if run.deadlines is None else run.deadlines.begin
@@ -69,7 +75,7 @@ class Fed:
         due = run.boundary.next_look(then)
         for at in range(position, len(items)):
             start, item, number = then, items[at], first + at
-            iteration.at = 0
+            iteration.at, chain.lone = 0, None
             trace[NUMBER] = number
             if begin is not None:
                 begin()
@@ -94,15 +100,27 @@ class Fed:
             durations[(then - start).bit_length()] += 1
             if iteration.beyond_pushes:
                 run.commit(((queue, number, number),))
+                room = tenure.has_room
             elif iteration.touched:
                 append(((queue, number, number),), iteration.pushes)
                 pushed()
+                room = tenure.has_room
             else:
-                append(((queue, number, number),), ())
+                room = plain(number, chain.lone)
                 iteration.counted += 1
-            if control.raised or then >= due or not tenure.has_room:
+            if control.raised or not room or then >= due:
                 return at + 1
         return len(items)
+
+    def _written_out(self, queue: str) -> Callable[[int, bytes | None], bool]:
+        """Return what appends plain iterations of one of several queues."""
+        tenure, pushes = self._run.tenure, self._run.chain.pushes or ""
+
+        def append(number: int, item: bytes | None) -> bool:
+            tenure.append(((queue, number, number),), () if item is None else ((pushes, item),))
+            return tenure.has_room
+
+        return append
 
     async def _mend(self, exc: BaseException, queue: str, number: int, item: Any) -> bool:
         """Go on with the iteration; False when it was given up: its message was buried, or stays for another time."""

@@ -27,7 +27,7 @@ Call = "Callable[..., Any]"
 class Step:
     """`call` takes the input (a producer's takes nothing) and returns an output; with `awaits`, an awaitable."""
 
-    __slots__ = ("at", "awaits", "call", "durations", "emit", "gather", "handles", "node", "node_id", "stats")
+    __slots__ = ("at", "awaits", "call", "durations", "emit", "gather", "handles", "node", "node_id", "pushes", "stats")
 
     def __init__(
         self, at: int, node_id: str, node: Node[Any] | None, stats: NodeStats, gather: Gather, handles: set[str | None]
@@ -41,6 +41,7 @@ class Step:
         self.handles = handles
         self.call: Callable[..., Any] = _nothing
         self.awaits = False
+        self.pushes: str | None = None  # the queue of a queue step
         # Sends an output to the tail queue; what came from finish() or on_tick() goes there too.
         self.emit: Callable[[Any, Mapping[str, Any] | None], Any] | None = None
 
@@ -55,13 +56,18 @@ def pusher(step: plan.Step, iteration: Iteration) -> Callable[[NodeData], NodeDa
     push = iteration.push
 
     def call(data: NodeData) -> NodeData:
-        headers = data.headers
-        # Most messages carry no headers: not even a call is spent on them.
-        bare_of_any = headers is None or (type(headers) is MessageHeaders and headers.carried is None)
-        push(queue, encode_item(data.payload, None if bare_of_any else passed_on(headers)))
+        push(queue, message_of(data))
         return data
 
     return call
+
+
+def message_of(data: NodeData) -> bytes:
+    """Encode data as the message that a queue step pushes. Raises NotEncodable and MessageTooLarge."""
+    headers = data.headers
+    # Most messages carry no headers: not even a call is spent on them.
+    bare_of_any = headers is None or (type(headers) is MessageHeaders and headers.carried is None)
+    return encode_item(data.payload, None if bare_of_any else passed_on(headers))
 
 
 def tail_emitter(queue: str, doings: Doings) -> Callable[[Any, Mapping[str, Any] | None], Any]:

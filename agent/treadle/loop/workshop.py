@@ -48,7 +48,7 @@ class Workshop:
                 step.emit = tail_emitter(planned.tail_queue, Doings(at, iteration, self._run.leases))
                 step.call = emitting(step.call, step.emit, awaits=step.awaits)
         elif planned.kind == "queue":
-            step.call = pusher(planned, iteration)
+            step.call, step.pushes = pusher(planned, iteration), planned.queue
         elif at:
             step.awaits = self._run.mode.asynchronous
             manager = self._manager(at, self._run.mode.port, (), (planned.queue or "",))
