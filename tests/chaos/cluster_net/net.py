@@ -1,8 +1,8 @@
 """Hosts of their own for agents: network namespaces with an address each, on one bridge. Needs root.
 
-    with Net(3) as net:
-        net.command("a0", [...])     the command, run on host a0
-        net.cut("a0"); net.heal("a0")
+with Net(3) as net:
+    net.command("a0", [...])     the command, run on host a0
+    net.cut("a0"); net.heal("a0")
 """
 
 from __future__ import annotations

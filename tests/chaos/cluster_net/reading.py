@@ -22,5 +22,8 @@ def payloads(url: str, queue: str, namespace: str = "default") -> Iterator[dict[
             for ident, fields in found:
                 entry = envelope.parse([ident, [part for pair in fields.items() for part in pair]])
                 for item in decode_batch(entry.data, entry.size) if entry is not None else ():
-                    yield item[0]
+                    payload = item[0]
+                    if not isinstance(payload, dict):
+                        raise TypeError(f"{queue} holds something else than payloads: {payload!r}")
+                    yield payload
             after = f"({found[-1][0].decode()}"

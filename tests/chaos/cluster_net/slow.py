@@ -20,11 +20,13 @@ class SlowLink:
         self._chance = random.Random(seed)
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="slow link", daemon=True)
+        self._server: asyncio.Server | None = None
         self.address = ""
 
     def __enter__(self) -> Self:
         self._thread.start()
         server = asyncio.run_coroutine_threadsafe(asyncio.start_server(self._serve, self._host, 0), self._loop).result()
+        self._server = server
         self.address = f"{self._host}:{server.sockets[0].getsockname()[1]}"
         return self
 
@@ -35,6 +37,8 @@ class SlowLink:
         self._loop.close()
 
     async def _cancel_all(self) -> None:
+        if self._server is not None:
+            self._server.close()
         tasks = asyncio.all_tasks() - {asyncio.current_task()}
         for task in tasks:
             task.cancel()
@@ -47,15 +51,16 @@ class SlowLink:
         except OSError:
             writer.close()
             return
-        try:
-            async with asyncio.TaskGroup() as group:
-                group.create_task(self._pass(reader, back))
-                group.create_task(self._pass(there, writer))
-        except* OSError:
-            pass
-        finally:
-            for one in (back, writer):
-                one.close()
+        passing = [asyncio.ensure_future(self._pass(*pair)) for pair in ((reader, back), (there, writer))]
+        # Cancelled when the link is taken down: nobody waits for this task.
+        with contextlib.suppress(asyncio.CancelledError):
+            await asyncio.wait(passing)
+        for one in passing:
+            one.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await asyncio.gather(*passing, return_exceptions=True)
+        for writing in (back, writer):
+            writing.close()
 
     async def _pass(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """Pass bytes on, each chunk when it is due; end the other side when this one has ended."""

@@ -12,10 +12,11 @@ import signal
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 
 import pytest
 
-from tests.chaos.cluster_net.net import Net, is_possible
+from tests.chaos.cluster_net.net import Net, Way, is_possible
 from tests.chaos.cluster_net.slow import SlowLink
 from tests.chaos.cluster_net.world import FEED, HAND, World, document, world
 from tests.require import Require
@@ -35,7 +36,7 @@ class Form:
 
 @pytest.fixture(scope="module")
 def form(minutes: float) -> Form:
-    return Form(20, 60.0, min(600.0, minutes * 60), 1.0) if minutes else Form(1, 4.0, 8.0, 2.0)
+    return Form(20, 60.0, min(600.0, minutes * 60), 1.0) if minutes else Form(1, 3.0, 5.0, 2.0)
 
 
 @pytest.fixture(scope="module")
@@ -66,7 +67,7 @@ def test_a_killed_agent_s_loops_commit_again_within_three_seconds(cluster: World
     for _ in range(form.repetitions):
         name = holder(cluster)
 
-        assert cluster.next_commit_s(FEED, lambda name=name: cluster.kill(name)) <= 3.0 * form.room
+        assert cluster.next_commit_s(FEED, partial(cluster.kill, name)) <= 3.0 * form.room
 
         cluster.restart_agent(name)
     cluster.check_ledger()
@@ -74,12 +75,12 @@ def test_a_killed_agent_s_loops_commit_again_within_three_seconds(cluster: World
 
 @pytest.mark.parametrize("way", ["both", "in", "out"])
 def test_the_loops_of_a_host_without_link_commit_again_within_five_seconds(
-    cluster: World, net: Net, form: Form, way: str
+    cluster: World, net: Net, form: Form, way: Way
 ) -> None:
     for _ in range(form.repetitions):
         name = holder(cluster)
 
-        assert cluster.next_commit_s(FEED, lambda name=name: net.cut(name, way)) <= 5.0 * form.room
+        assert cluster.next_commit_s(FEED, partial(net.cut, name, way)) <= 5.0 * form.room
 
         net.heal(name)
         cluster.until(lambda: len(cluster.ready()) == 3, "the agent is back")
@@ -119,7 +120,6 @@ def test_without_a_controller_loops_go_on_and_none_restarts_when_it_is_back(
     cluster.outlast_grace()
 
     assert {loop: cluster.tenure(loop)[:2] for loop in LOOPS} == before
-    assert not cluster.events("agent-lost") or form.repetitions > 0
     cluster.check_ledger()
 
 
@@ -135,18 +135,17 @@ def test_the_loops_of_an_agent_without_redis_commit_elsewhere_within_fifteen_sec
 
     assert elsewhere
     assert 9.0 <= took <= 15.0 * form.room
-    assert "agent-lost" not in cluster.events("agent-lost")
     cluster.check_ledger()
 
 
 def test_agents_that_are_stopped_one_by_one_hand_over_first(cluster: World, net: Net, form: Form) -> None:
     for name in cluster.names:
-        fault = lambda name=name: cluster.stop_agent(name)  # noqa: E731 - bound to the name of this turn
+        fault = partial(cluster.stop_agent, name)
         if name == holder(cluster):
             assert cluster.next_commit_s(FEED, fault) <= 3.0 * form.room
         else:
             fault()
-        assert cluster.agents[name].wait(30) == 0
+        assert cluster.await_end(name) == 0
         cluster.restart_agent(name)
     cluster.check_ledger()
 
@@ -155,25 +154,25 @@ def test_a_bad_revision_goes_back_and_the_ledger_is_whole(cluster: World, net: N
     before = cluster.workflow().revision
 
     cluster.apply(document(middle="ledger.break", rollout={"progress_deadline": "3s"}))
-    seen = cluster.until(
-        lambda: (one := cluster.workflow()).revision == before + 2 and one.rollout.state == 20 and one, "it is back"
-    )
+    cluster.until(lambda: cluster.workflow().revision == before + 2, "it went back")
+    cluster.until(lambda: cluster.workflow().rollout.state == 20, "what it went back to is healthy")
 
-    assert seen.rollout.returned_from == before + 1
+    assert cluster.workflow().rollout.returned_from == before + 1
     cluster.check_ledger()
 
 
 def test_a_slow_link_that_loses_packets_moves_nothing(cluster: World, net: Net, form: Form, seed: int) -> None:
+    slow = cluster.names if form.room == 1.0 else [holder(cluster)]
     with contextlib.ExitStack() as stack:
-        for number, name in enumerate(cluster.names):
+        for number, name in enumerate(slow):
             link = SlowLink(cluster.hub, cluster.address, delay_s=0.1, jitter_s=0.05, seed=seed + number)
             cluster.via[name] = stack.enter_context(link).address
             cluster.stop_agent(name)
-            cluster.agents[name].wait(30)
+            cluster.await_end(name)
             cluster.restart_agent(name)
         cluster.until_commits(HAND)
         cluster.outlast_grace()
-        for name in cluster.names:
+        for name in slow:
             net.lose(name, 0.05)
         before = {loop: cluster.tenure(loop)[0] for loop in LOOPS}
 
@@ -182,7 +181,7 @@ def test_a_slow_link_that_loses_packets_moves_nothing(cluster: World, net: Net, 
             cluster.until_commits(HAND, timeout_s=30.0)
 
         assert {loop: cluster.tenure(loop)[0] for loop in LOOPS} == before
-        for name in cluster.names:
+        for name in slow:
             net.heal(name)
             del cluster.via[name]
         cluster.check_ledger()

@@ -89,16 +89,17 @@ class World:
         self.address = ""
         self._listen = f"{self.hub}:0"
         self._judges_from = 0.0
+        self._closing = contextlib.ExitStack()
 
     # Processes.
 
     def start(self) -> None:
         self.server.start()
-        self.redis = redis.Redis.from_url(self.server.url)
+        self.redis = self._closing.enter_context(redis.Redis.from_url(self.server.url))
         self.start_controller()
         for name in self.names:
             self.start_agent(name)
-        self.client = Client(Settings(address=self.address))
+        self.client = self._closing.enter_context(Client(Settings(address=self.address)))
         self.until(lambda: len(self.ready()) == len(self.names), "all agents are ready")
 
     def stop(self) -> None:
@@ -108,8 +109,7 @@ class World:
         for process in (*self.agents.values(), self.controller):
             if process is not None:
                 process.wait()
-        self.client.close()
-        self.redis.close()
+        self._closing.close()
         self.server.kill()
 
     def start_controller(self) -> None:
@@ -147,6 +147,13 @@ class World:
         """Stop an agent as systemd does; returns at once."""
         self.agents[name].terminate()
 
+    def await_end(self, name: str, timeout_s: float = 30.0) -> int:
+        """Wait until a stopped agent has ended; returns its exit code."""
+        try:
+            return self.agents[name].wait(timeout_s)
+        except subprocess.TimeoutExpired as exc:
+            raise AssertionError(f"agent {name} does not end within {timeout_s:g} s\n{self.logs()}") from exc
+
     def restart_agent(self, name: str) -> None:
         """Start a killed or stopped agent again, and wait until it is ready."""
         self.start_agent(name)
@@ -169,9 +176,7 @@ class World:
             os.kill(pid, signal.SIGSTOP)
         return pids
 
-    def _spawn(
-        self, name: str, module: list[str], more: dict[str, str], *, host: str = ""
-    ) -> subprocess.Popen[bytes]:
+    def _spawn(self, name: str, module: list[str], more: dict[str, str], *, host: str = "") -> subprocess.Popen[bytes]:
         command = [sys.executable, "-m", *module]
         if host and self.net is not None:
             command = self.net.command(host, command)
@@ -200,7 +205,9 @@ class World:
     def events(self, code: str) -> list[str]:
         """Return the names that an event was about."""
         request = event_service_pb2.ListEventsRequest()
-        return [one.name for one in self.client.call_all(self.client.events.ListEvents, request).events if one.code == code]
+        return [
+            one.name for one in self.client.call_all(self.client.events.ListEvents, request).events if one.code == code
+        ]
 
     def tenure(self, loop: LoopKey) -> tuple[int, int, int]:
         """Return a loop's epoch, incarnation and iteration, from Redis."""
@@ -242,7 +249,7 @@ class World:
     def check_ledger(self, at_least: int = 1) -> int:
         """Stop counting, let everything arrive, and see that the ledger holds each number once, in order."""
         self.apply(document(interval="1h"))
-        self.until(lambda: self._is_still(), "everything has arrived")
+        self.until(self._is_still, "everything has arrived")
         numbers = self.numbers()
         fed = self.tenure(FEED)[2]
         assert numbers == list(range(len(numbers))), _flaws(numbers)

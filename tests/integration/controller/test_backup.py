@@ -50,8 +50,8 @@ async def test_a_restored_store_goes_on_above_any_epoch_and_what_did_not_move_go
         assert "--force" in unwilling.stderr
         assert one.epoch(FETCH) > 1_000_000_000
         assert one.epoch(PRICE) == stayed
-        async with Client(controller.address) as client:
-            assert (await client.workflow("orders")).revision == 1
+        async with Client(controller.address) as again_there:
+            assert (await again_there.workflow("orders")).revision == 1
 
 
 def test_what_is_no_backup_is_refused_with_one_sentence(controller: ControllerProcess, tmp_path: Path) -> None:

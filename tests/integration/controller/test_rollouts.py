@@ -83,7 +83,11 @@ async def test_a_revision_that_raised_a_state_version_stops_unhealthy_and_plan_s
 ) -> None:
     async with Client(controller.address) as client, ScriptedAgent(controller.address, "one") as agent:
         await agent.disconnect()
-        kinds = {"role": node_type_pb2.NODE_ROLE_PRODUCER, "schema_json": '{"type": "object"}', "stateful": True}
+        kinds: dict[str, Any] = {
+            "role": node_type_pb2.NODE_ROLE_PRODUCER,
+            "schema_json": '{"type": "object"}',
+            "stateful": True,
+        }
         agent.node_types = [
             *NODE_TYPES,
             node_type_pb2.NodeType(uses="test.old", state_version=1, **kinds),
