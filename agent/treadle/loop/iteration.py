@@ -68,6 +68,11 @@ class Iteration:
         return self.commit_id
 
     @property
+    def holds_message(self) -> bool:
+        """Whether it began with a message of a queue, readable or not."""
+        return self.message is not None or self.source is not None
+
+    @property
     def commit_id(self) -> str:
         """Names the commit of this iteration, which no other has."""
         return f"{self._untouched_origin}.{self.counted}"

@@ -100,7 +100,7 @@ class Recovery:
         place = Place(
             producer=step.at == 0,
             fed=run.steps[0].node is None,
-            popped=run.iteration.source is not None or bool(run.leases.count),
+            popped=run.iteration.holds_message or bool(run.leases.count),
             catches=planned.catches,
             own=step.node is None,
         )

@@ -18,14 +18,14 @@ import pytest
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from treadle.clock import DrivenClock
+    from treadle.clock import DrivenClock  # noqa: PLC0415 - pytest loads this module in every run
     from treadle.testing import LoopHarness, NodeRun, WorkflowHarness
 
 
 @pytest.fixture
 def treadle_clock() -> DrivenClock:
     """Return a clock that stands still until the test advances it; the other fixtures use it."""
-    from treadle.clock import DrivenClock
+    from treadle.clock import DrivenClock  # noqa: PLC0415 - pytest loads this module in every run
 
     return DrivenClock()
 
@@ -33,7 +33,7 @@ def treadle_clock() -> DrivenClock:
 @pytest.fixture
 def treadle_node(treadle_clock: DrivenClock) -> Callable[..., NodeRun]:
     """Return `run_node` on the test's clock."""
-    from treadle.testing import run_node
+    from treadle.testing import run_node  # noqa: PLC0415 - pytest loads this module in every run
 
     def run(node: Any, *arguments: Any, **options: Any) -> NodeRun:
         return run_node(node, *arguments, clock=treadle_clock, **options)
@@ -44,7 +44,7 @@ def treadle_node(treadle_clock: DrivenClock) -> Callable[..., NodeRun]:
 @pytest.fixture
 def treadle_workflow(treadle_clock: DrivenClock) -> Iterator[Callable[..., WorkflowHarness]]:
     """Return what starts a workflow: `treadle_workflow(document, nodes=[...])`; it is stopped after the test."""
-    from treadle.testing import WorkflowHarness
+    from treadle.testing import WorkflowHarness  # noqa: PLC0415 - pytest loads this module in every run
 
     with ExitStack() as stack:
         yield lambda document, **options: stack.enter_context(WorkflowHarness(document, clock=treadle_clock, **options))
@@ -53,7 +53,7 @@ def treadle_workflow(treadle_clock: DrivenClock) -> Iterator[Callable[..., Workf
 @pytest.fixture
 def treadle_loop(treadle_clock: DrivenClock) -> Iterator[Callable[..., LoopHarness]]:
     """Return what starts one loop: `treadle_loop(document, loop="price", nodes=[...])`."""
-    from treadle.testing import LoopHarness
+    from treadle.testing import LoopHarness  # noqa: PLC0415 - pytest loads this module in every run
 
     with ExitStack() as stack:
         yield lambda document, **options: stack.enter_context(LoopHarness(document, clock=treadle_clock, **options))

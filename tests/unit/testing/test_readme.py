@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import re
+from contextlib import ExitStack
 from pathlib import Path
+
+from treadle.testing import WorkflowHarness
 
 README = Path(__file__).resolve().parents[3] / "agent" / "treadle" / "README.md"
 
@@ -15,5 +18,9 @@ def test_the_examples_of_the_readme_run_one_after_the_other() -> None:
     for block in blocks:
         exec(compile(block, str(README), "exec"), scope)
 
-    assert len(blocks) == 3
+    assert len(blocks) == 5
+    with ExitStack() as stack:
+        scope["test_three_numbers_are_doubled"](  # type: ignore[operator]
+            lambda *given, **options: stack.enter_context(WorkflowHarness(*given, **options))
+        )
     assert {"Count", "run", "harness"} <= set(scope)
