@@ -81,7 +81,7 @@ def until(
 ) -> workflow_pb2.Workflow:
     """Wait until all loops (or the one, with its tails) of a workflow reach a goal, and return the workflow.
 
-    Raises Unhealthy when the time is over or a loop is in ERROR that is not `old`, NotPlaceable when no agent takes one.
+    Raises Unhealthy when the time is over or an ERROR is not an `old` one, NotPlaceable when no agent takes a loop.
     """
     seen: workflow_pb2.Workflow | None = None
     for seen in watch(client, workflow, timeout_s=timeout_s):

@@ -183,6 +183,11 @@ class LoopRun:
         message = f"attempt {deadline.attempt} is past its deadline and can't be cancelled"
         return Why("attempt-timeout", message, deadline.node)
 
+    def node_at_work(self) -> str:
+        """Return the node that is being executed, "" when none is, or when it waits for its next attempt."""
+        activity = None if self._manager is None else self._manager.activity()
+        return "" if activity is None or activity.again_at is not None else activity.node
+
     def past_the_beginning(self) -> bool:
         """Whether a loop that runs alone for no message's sake has got through an iteration: it may go back."""
         if not self.assign.alone or self.assign.suspect is not None or self._cleared or self._manager is None:

@@ -69,11 +69,12 @@ class Watchdog:
 
     def _tell(self, run: LoopRun, for_s: float) -> None:
         sight = self._look(run)
-        if sight.waits:
+        node = run.node_at_work()
+        if sight.waits or not node:
             return
         self._told.add(run.number)
         message = f"one execution has been going on for {for_s:.0f} s"
-        self._say(Trouble(run.number, self._seen(run, "hanging", message)))
+        self._say(Trouble(run.number, self._seen(run, "hanging", message, node)))
 
     def _seen(self, run: LoopRun, code: str, message: str, node: str = "") -> Why:
         sight = self._look(run)

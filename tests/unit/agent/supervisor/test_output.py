@@ -3,7 +3,7 @@ from __future__ import annotations
 import asyncio
 import os
 
-from treadle_agent.supervisor.output import MAX_LINE, Output
+from treadle_agent.supervisor.output import LINES_A_SECOND, MAX_LINE, Output
 
 
 def printed(*chunks: bytes) -> list[str]:
@@ -36,3 +36,10 @@ def test_a_line_without_an_end_is_cut_into_pieces() -> None:
 
     assert max(map(len, lines)) == MAX_LINE
     assert sum(map(len, lines)) == 20_000
+
+
+def test_a_flood_is_cut_off_and_counted() -> None:
+    lines = printed(*(b"x\n" * 500 for _ in range(10)))
+
+    assert len(lines) <= 2 * LINES_A_SECOND + 2  # a second may end meanwhile
+    assert "lines were dropped" in lines[-1]
