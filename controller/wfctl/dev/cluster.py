@@ -151,7 +151,7 @@ class Cluster:
 
     def _start_server(self) -> dict[Role, str]:
         """Start our own server, on which each kind of daemon is a user with no more rights than it needs."""
-        names = {role: acl.user_name(role, self.config.namespace) for role in _ROLES}
+        names: dict[Role, str] = {role: acl.user_name(role, self.config.namespace) for role in _ROLES}
         users = {name: acl.rules(role, self.config.namespace) for role, name in names.items()}
         self._server = EmbeddedServer(self.folder / "redis", users=users)
         try:
