@@ -13,9 +13,10 @@ from sqlalchemy import Connection
 
 from treadle.workflow import Checked, Compiled, Difference, Finding, check, diff, read_document, workflow_name
 from treadle.workflow.node_type import NodeType
+from treadle.workflow.plan import Pool
 from treadle.workflow.plan import Plan
 from treadle_controller.cluster.forecast import forecast
-from treadle_controller.cluster.model import Desired, LoopRecord, Why
+from treadle_controller.cluster.model import Desired, LoopRecord, ReplicaId, Why
 from treadle_controller.cluster.rollout import RolloutState, cannot_go_back
 from treadle_controller.errors import Conflict, InvalidWorkflow, NotFound
 from treadle_controller.leader.image import WorkflowImage
@@ -208,7 +209,7 @@ class Applying:
         if workflow is not None:
             copy = replace(workflow, compiled=new, loops=dict(workflow.loops), slots_due=set(), widest={}, moves={})
         copy.put_loops(_loops(copy, new, copy.record.revision + 1, self._image.node_types))
-        pools = {id_: plan.pool for id_, plan in copy.plans.items()}
+        pools: dict[ReplicaId, Pool] = {id_: plan.pool for id_, plan in copy.plans.items()}
         found = forecast(copy.picture(), self._image.fleet, pools)
         placed: dict[str, list[str] | Why] = {}
         for plan in new.plans:

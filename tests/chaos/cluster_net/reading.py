@@ -18,7 +18,8 @@ def payloads(url: str, queue: str, namespace: str = "default") -> Iterator[dict[
     """Yield the payloads of all messages that wait in a queue, in order."""
     after = "-"
     with redis.Redis.from_url(url) as client:
-        while found := client.xrange(Keys(namespace).queue(queue), after, "+", _PAGE):
+        reading: Any = client
+        while found := reading.xrange(Keys(namespace).queue(queue), after, "+", _PAGE):
             for ident, fields in found:
                 entry = envelope.parse([ident, [part for pair in fields.items() for part in pair]])
                 for item in decode_batch(entry.data, entry.size) if entry is not None else ():

@@ -30,6 +30,7 @@ from treadle.queues.keys import Keys
 from treadle.queues.tenure import LoopKey
 from treadle.v1 import agent_pb2, agent_service_pb2, event_service_pb2, workflow_pb2, workflow_service_pb2
 from wfctl.client import Client
+from wfctl.errors import WfctlError
 from wfctl.settings import Settings
 
 ROOT: Final = Path(__file__).resolve().parents[3]
@@ -268,7 +269,24 @@ class World:
     def logs(self) -> str:
         """Return the ends of all logs."""
         files = sorted(self.folder.glob("*.log"))
-        return "\n".join(f"--- {file.name}\n" + "\n".join(file.read_text().splitlines()[-25:]) for file in files)
+        return self._states() + "\n".join(
+            f"--- {file.name}\n" + "\n".join(file.read_text().splitlines()[-25:]) for file in files
+        )
+
+    def _states(self) -> str:
+        """Return what the controller thinks of each loop, and what Redis knows of it."""
+        try:
+            seen = self.workflow()
+        except WfctlError as exc:
+            return f"the controller does not say: {exc.message}\n"
+        lines = [f"revision {seen.revision}, rollout {seen.rollout.state}"]
+        for one in seen.loops:
+            (instance,) = one.instances
+            status, tenure = instance.status, self.tenure(LoopKey("ledger", one.name, 0))
+            about = f"{status.state} of epoch {status.epoch}.{status.incarnation} at {status.sequence}"
+            about += f", {one.reason.message}"
+            lines.append(f"{one.name} on {instance.agent or 'nobody'} epoch {instance.epoch}: {about}; Redis {tenure}")
+        return "\n".join(lines) + "\n"
 
 
 def _environ(pid: int) -> bytes:

@@ -42,8 +42,8 @@ def test_a_loop_without_work_is_healthy_once_it_has_run_for_a_while() -> None:
 
 def test_a_loop_that_starts_again_and_again_is_not_healthy_and_overdue_at_the_deadline() -> None:
     watched = Rollout(1, 0.0)
+    failed = Observed(5, 3, State.BACKOFF, Why("failed", "it raises"))
     for second in range(59):
-        failed = Observed(5, 3, State.BACKOFF, Why("failed", "it raises"), incarnation=second)
         assert look(watched, scene(seen=replace(RUNS, incarnation=second)), float(second)) is RolloutState.PROGRESSING
         assert look(watched, scene(seen=failed), second + 0.5) is RolloutState.PROGRESSING
 
