@@ -13,8 +13,7 @@ from sqlalchemy import Connection
 
 from treadle.workflow import Checked, Compiled, Difference, Finding, check, diff, read_document, workflow_name
 from treadle.workflow.node_type import NodeType
-from treadle.workflow.plan import Pool
-from treadle.workflow.plan import Plan
+from treadle.workflow.plan import Plan, Pool
 from treadle_controller.cluster.forecast import forecast
 from treadle_controller.cluster.model import Desired, LoopRecord, ReplicaId, Why
 from treadle_controller.cluster.rollout import RolloutState, cannot_go_back
