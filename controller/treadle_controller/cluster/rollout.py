@@ -11,6 +11,7 @@ raises at once runs for a moment, too. Each loop that becomes steady for the fir
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from enum import IntEnum
@@ -22,6 +23,7 @@ from treadle_controller.cluster.model import Assignment, Desired, LoopRecord, Ob
 from treadle_controller.cluster.phase import is_finished
 
 CALM_S: Final = 2.0
+MOST_LOOKED_AT: Final = 2_000  # loops at a time: the controller has other things to do meanwhile
 _UNDER_WAY: Final = (State.ASSIGNED, State.STARTING)
 _TROUBLED: Final = (State.BACKOFF, State.ERROR)
 
@@ -42,13 +44,19 @@ class Rollout:
 
     revision: int
     since: float
-    steady: set[str] = field(default_factory=set)
+    pending: deque[str] | None = None  # loops that are not steady yet, in turn; known from the first look on
+    total: int = 0
     seen: dict[ReplicaId, tuple[tuple[int, int], float, int]] = field(default_factory=dict)  # run, since, commits
+
+    @property
+    def steady(self) -> int:
+        """How many of its loops have become steady."""
+        return self.total - len(self.pending) if self.pending is not None else 0
 
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """What a look at a rollout came to; `loop` is one that is not steady."""
+    """What a look at a rollout came to."""
 
     state: RolloutState
     why: Why | None = None
@@ -56,12 +64,13 @@ class Verdict:
 
 @dataclass(frozen=True, slots=True)
 class Scene:
-    """What is looked at: the loops that a revision touched, who holds them, and what they report."""
+    """What is looked at: the loops of a workflow, who holds them, what they report, and the last healthy revision."""
 
-    loops: tuple[LoopRecord, ...]
+    loops: Mapping[str, LoopRecord]
     assignments: Mapping[ReplicaId, Assignment]
     observed: Mapping[ReplicaId, Observed]
     waits: Mapping[ReplicaId, Why]
+    healthy: int = 0
 
 
 def touched(loops: Iterable[LoopRecord], healthy: int) -> tuple[LoopRecord, ...]:
@@ -69,21 +78,26 @@ def touched(loops: Iterable[LoopRecord], healthy: int) -> tuple[LoopRecord, ...]
     return tuple(loop for loop in loops if loop.revision > healthy and not loop.removed)
 
 
-def look(rollout: Rollout, scene: Scene, *, now: float, deadline_s: float) -> Verdict:
-    """Judge a rollout; remembers in it what became steady."""
-    for loop in scene.loops:
-        if loop.name not in rollout.steady and _is_steady(rollout, loop, scene, now):
-            rollout.steady.add(loop.name)
+def look(rollout: Rollout, scene: Scene, *, now: float, deadline_s: float, most: int = MOST_LOOKED_AT) -> Verdict:
+    """Judge a rollout; remembers in it what became steady. Looks at `most` loops at a time, the others the next time."""
+    if rollout.pending is None:
+        rollout.pending = deque(loop.name for loop in touched(scene.loops.values(), scene.healthy))
+        rollout.total = len(rollout.pending)
+    pending = rollout.pending
+    for _ in range(min(most, len(pending))):
+        loop = scene.loops.get(pending[0])
+        if loop is None or loop.removed or _is_steady(rollout, loop, scene, now):
+            pending.popleft()
             rollout.since = now
-    late = [loop for loop in scene.loops if loop.name not in rollout.steady]
-    if not late:
-        return Verdict(RolloutState.HEALTHY)
-    for loop in late:
+            continue
         failed = _failed(loop, scene)
         if failed is not None:
             return Verdict(RolloutState.UNHEALTHY, failed)
+        pending.rotate(-1)
+    if not pending:
+        return Verdict(RolloutState.HEALTHY)
     if now - rollout.since >= deadline_s:
-        return Verdict(RolloutState.UNHEALTHY, _overdue(late[0], scene, deadline_s))
+        return Verdict(RolloutState.UNHEALTHY, _overdue(scene.loops[pending[0]], scene, deadline_s))
     return Verdict(RolloutState.PROGRESSING)
 
 

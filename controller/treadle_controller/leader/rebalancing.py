@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from treadle_controller.leader.leader import Leader
 
 _LOOK_S: Final = 1.0
+_STALE_S: Final = 30.0
 _CALM_S: Final = 3.0  # after an agent has joined, and between two moves
 
 
@@ -34,6 +35,9 @@ class Rebalancing:
     def run_once(self) -> None:
         """Begin a move if there is a reason for one."""
         roster, now = self._leader.roster, self._leader.clock()
+        if now > self._not_before + _STALE_S:
+            for workflow in self._leader.image.workflows.values():
+                workflow.moves.clear()  # somebody stopped what was to move
         if roster.joined == self._joined or not self._is_calm(now):
             return
         for workflow in self._leader.image.workflows.values():

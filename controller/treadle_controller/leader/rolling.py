@@ -41,10 +41,7 @@ class Rolling:
     def steady(self, workflow: WorkflowImage) -> tuple[int, int]:
         """Return how many loops the newest revision touches, and how many of them are steady."""
         watched = self._watched.get(workflow.name)
-        loops = rollout.touched(workflow.loops.values(), workflow.record.healthy)
-        if watched is None:
-            return len(loops), len(loops)
-        return len(loops), sum(1 for loop in loops if loop.name in watched.steady)
+        return (watched.total, watched.steady) if watched is not None else (0, 0)
 
     async def run(self) -> None:
         """Look at all of them many times a second, for ever."""
@@ -60,7 +57,13 @@ class Rolling:
         return sum(len(workflow.loops) for workflow in found if workflow is not None)
 
     async def run_once(self) -> None:
-        for name, watched in list(self._watched.items()):
+        left = rollout.MOST_LOOKED_AT
+        for name in list(self._watched):
+            if left <= 0:
+                break
+            watched = self._watched.pop(name)
+            self._watched[name] = watched  # last the next time
+            left -= max(1, watched.total - watched.steady)
             workflow = self._leader.image.workflows.get(name)
             if workflow is None or workflow.record.deleting:
                 self._watched.pop(name, None)
@@ -72,8 +75,8 @@ class Rolling:
         if not self._leader.link.up:
             watched.since = now  # no revision is to blame for queues that can't be reached
             return
-        loops = rollout.touched(workflow.loops.values(), workflow.record.healthy)
-        scene = Scene(loops, workflow.assignments, workflow.observed, workflow.waits)
+        healthy = workflow.record.healthy
+        scene = Scene(workflow.loops, workflow.assignments, workflow.observed, workflow.waits, healthy)
         verdict = rollout.look(watched, scene, now=now, deadline_s=workflow.compiled.progress_deadline_s)
         if verdict.state is RolloutState.HEALTHY:
             self._watched.pop(workflow.name, None)

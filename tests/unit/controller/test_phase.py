@@ -64,3 +64,11 @@ def test_completed_holds_until_a_restart_or_a_change() -> None:
 )
 def test_many_are_what_the_worst_of_them_is(states: list[State], expected: State) -> None:
     assert worst(Standing(state) for state in states).state is expected
+
+
+def test_what_has_completed_is_shown_as_that_once_it_is_stored() -> None:
+    seen = standing(seen=Observed(3, 1, State.COMPLETED))
+
+    assert seen.state is State.DRAINING
+    assert seen.why is not None
+    assert seen.why.code == "completing"

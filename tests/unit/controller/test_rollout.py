@@ -19,7 +19,8 @@ RUNS = Observed(5, 3, State.RUNNING, incarnation=1, committed=7)
 
 def scene(*loops: LoopRecord, held: Assignment = HELD, seen: Observed | None = RUNS, waits: Why | None = None) -> Scene:
     observed = {A: seen} if seen is not None else {}
-    return Scene(loops or (loop("a"),), {A: held}, observed, {A: waits} if waits is not None else {})
+    named = {one.name: one for one in loops or (loop("a"),)}
+    return Scene(named, {A: held}, observed, {A: waits} if waits is not None else {})
 
 
 def look(watched: Rollout, what: Scene, now: float) -> RolloutState:
@@ -60,6 +61,15 @@ def test_a_node_that_fails_keeps_a_loop_from_being_healthy_though_it_commits() -
         assert look(watched, scene(seen=seen), float(number)) is RolloutState.PROGRESSING
 
 
+def test_of_very_many_loops_some_are_looked_at_each_time() -> None:
+    watched = Rollout(1, 0.0)
+    many = Scene({name: loop(name, desired=Desired.STOPPED) for name in "abcdefg"}, {}, {}, {})
+
+    states = [rollout.look(watched, many, now=0.1, deadline_s=60.0, most=3).state for _ in range(3)]
+
+    assert states == [RolloutState.PROGRESSING, RolloutState.PROGRESSING, RolloutState.HEALTHY]
+
+
 def test_a_loop_that_failed_for_good_ends_the_rollout_at_once() -> None:
     seen = Observed(5, 3, State.ERROR, Why("failed", "it raises"))
 
@@ -75,7 +85,7 @@ def test_each_loop_that_becomes_healthy_is_progress() -> None:
 
     look(watched, both, 55.0)
 
-    assert watched.steady == {"a"}
+    assert (watched.steady, watched.total) == (1, 2)
     assert look(watched, both, 114.0) is RolloutState.PROGRESSING
     assert look(watched, both, 115.0) is RolloutState.UNHEALTHY
 
