@@ -23,6 +23,7 @@ def test_the_last_stack_is_read_with_its_title() -> None:
     assert stack == Stack(
         (Frame("/lib/ctypes.py", 519, "string_at"), Frame("/my nodes.py", 6, "execute")), "Segmentation fault"
     )
+    assert stack is not None
     assert stack.text.splitlines()[-1] == '  File "/lib/ctypes.py", line 519, in string_at'
 
 
