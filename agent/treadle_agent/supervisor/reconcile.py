@@ -148,6 +148,7 @@ def release(record: Record) -> None:
 def begin(record: Record, run: Run) -> None:
     """Take in that a run was handed to a child."""
     record.run = run
+    record.settled = None  # how an older epoch ended says nothing about this one
     record.waits = False
     record.figures = None
     record.marks = []

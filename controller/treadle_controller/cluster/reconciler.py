@@ -115,7 +115,7 @@ class _Pass:
         if seen.state is State.COMPLETED:
             asked_again = loop.restarts != assignment.restarts and not assignment.releasing
             return None if asked_again else Free(assignment.id, State.COMPLETED)
-        if seen.state is State.STOPPED or (assignment.releasing and seen.state is State.ERROR):
+        if seen.state is State.STOPPED or (assignment.releasing and seen.state in (State.ERROR, State.LOST)):
             return Free(assignment.id, seen.state, seen.why)
         if seen.state is State.LOST and seen.why is not None and seen.why.code == "fenced":
             # Somebody else took the epoch that this agent was given: a second process of its name. A new one ends that.
