@@ -27,7 +27,7 @@ from treadle.errors import TreadleError
 from treadle_controller.cluster.model import Desired
 from treadle_controller.errors import ControllerError
 
-RECOVERY_S: Final = 60.0  # from the end of the last fault; most of it is grace and back-off after a restart
+RECOVERY_S: Final = 75.0  # from the end of the last fault; a paused tail that is stopped alone is given 60 s
 _CALM_S: Final = 6.0  # nothing has changed for so long: longer than rebalancing waits between two moves
 _LOOK_S: Final = 0.5
 _SLOTS: Final = 8  # as many as all loops need, so that any one agent can be the last

@@ -6,7 +6,8 @@ I3  the epochs of a loop's commits never fall; one epoch is never given to two a
     A message of a session that is over is not answered, and changes nothing.
     An agent that speaks in its newest session is heard, and takes no change of assignments on a gap.
     No agent is judged while it speaks, in the hold after it was heard last, or in the grace after a start.
-    A loop gets a new epoch only when who held it let it go, came back without it or was judged lost.
+    A loop gets a new epoch only when who held it let it go, came back without it, had its
+    time to drain, or was judged lost.
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ SETTINGS: Final = SessionSettings()
 LEASE_S: Final = SETTINGS.least_interval_s * SETTINGS.lease_intervals
 _SLACK_S: Final = 0.05  # between what arrives and what is read
 _MOST_BREACHES: Final = 20
+_LEFT: Final = ("agent-stopping", "redis-unreachable")  # it drained alone, or can't go on where it is
 _ENDED: Final = loop_pb2.LOOP_STATE_STOPPED  # and COMPLETED, ERROR, LOST after it
 
 
@@ -75,6 +77,8 @@ class Watch:
 
     def assigned(self, key: LoopKey, epoch: int) -> None:
         self._admitted[key] = epoch
+        if self.transcript is not None:
+            self.say("redis", f"{key} is at epoch {epoch} now")
         before = self._given.get(key)
         if before is not None and (key, before) not in self._let_go:
             holder = self._holders[key, before]
@@ -117,7 +121,8 @@ class Watch:
     def _note_ends(self, agent: str, request: pb.SessionRequest) -> None:
         for one in (*request.hello.running, *request.heartbeat.statuses, *request.report.statuses):
             key = LoopKey(one.loop.workflow, one.loop.loop, one.loop.replica)
-            if one.state >= _ENDED and self._holders.get((key, one.epoch)) == agent:
+            gone = one.state >= _ENDED or one.reason.code in _LEFT
+            if gone and self._holders.get((key, one.epoch)) == agent:
                 self._let_go.add((key, one.epoch))
         if request.HasField("hello"):
             running = {(one.loop.workflow, one.loop.loop, one.loop.replica, one.epoch) for one in request.hello.running}
@@ -172,11 +177,16 @@ class Watch:
             self.say("controller", f"{kind} {name}: {code}{': ' + message if code != 'loop-started' else ''}")
         if code == "agent-lost":
             self._judged(name)
+        elif code == "agent-drain-forced":
+            self._take_away(name)
+
+    def _take_away(self, agent: str) -> None:
+        self._let_go |= {held for held, holder in self._holders.items() if holder == agent}
 
     def _judged(self, agent: str) -> None:
         now = self._clockwork.now
         self.lost += 1
-        self._let_go |= {held for held, holder in self._holders.items() if holder == agent}
+        self._take_away(agent)
         if now < self.serving_since + SETTINGS.grace_s + LEASE_S - _SLACK_S:
             self.breach(f"{agent} is judged lost {now - self.serving_since:.2f} s after the controller's start")
         if now < self.contested.get(agent, float("-inf")) + SETTINGS.quarantine_s + SETTINGS.turns_window_s:
