@@ -67,7 +67,7 @@ def test_a_message_that_was_delivered_too_often_is_a_dead_letter_without_being_r
     assert alone(tenure)[0] == 5
 
     (letter,) = filled.do(lambda admin: admin.dead_letters("q"))
-    assert decode_item(letter.item) == ({"n": 4}, None)
+    assert decode_item(letter.item) == ({"n": 4}, {"origin": f"{filled.namespace}/q/4"})
     assert letter.reason["error"] == "poison"
     assert letter.reason["attempts"] == 3
     assert filled.do(lambda admin: admin.replay("q")) == 1
