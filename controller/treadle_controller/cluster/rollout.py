@@ -79,7 +79,7 @@ def touched(loops: Iterable[LoopRecord], healthy: int) -> tuple[LoopRecord, ...]
 
 
 def look(rollout: Rollout, scene: Scene, *, now: float, deadline_s: float, most: int = MOST_LOOKED_AT) -> Verdict:
-    """Judge a rollout; remembers in it what became steady. Looks at `most` loops at a time, the others the next time."""
+    """Judge a rollout; remembers in it what became steady. Looks at `most` loops, at the others the next time."""
     if rollout.pending is None:
         rollout.pending = deque(loop.name for loop in touched(scene.loops.values(), scene.healthy))
         rollout.total = len(rollout.pending)
