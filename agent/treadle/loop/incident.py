@@ -4,12 +4,9 @@ from __future__ import annotations
 
 import reprlib
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
-from treadle.loop.outcome import clean
-
-if TYPE_CHECKING:
-    from treadle.loop.outcome import LoopError
+from treadle.loop.outcome import LoopError, clean
 
 KEPT: Final = 20
 INPUT_LIMIT: Final = 1024  # characters

@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import traceback
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final, Literal
+from typing import Final, Literal
 
 from treadle.errors import TreadleError
-
-if TYPE_CHECKING:
-    from treadle.workflow.plan import OnExhausted
+from treadle.workflow.plan import OnExhausted
 
 OutcomeKind = Literal["completed", "drained", "stopped", "failed", "lost"]
 

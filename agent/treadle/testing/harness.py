@@ -165,7 +165,7 @@ class WorkflowHarness:
         expect_messages(queue, self.messages(queue), payloads)
 
     def expect_dead(self, queue: str, *payloads: Mapping[str, Any], error: str | None = None) -> None:
-        """Assert that exactly these messages of a queue are dead letters, all for an exception of this name if given."""
+        """Assert that exactly these messages of a queue are dead letters, for exceptions of this name if given."""
         letters = self.dead_letters(queue)
         expect_messages(f"dead letters of {queue}", [letter.payload for letter in letters], payloads)
         for letter in letters:

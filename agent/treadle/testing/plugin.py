@@ -18,7 +18,7 @@ import pytest
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from treadle.clock import DrivenClock  # noqa: PLC0415 - pytest loads this module in every run
+    from treadle.clock import DrivenClock
     from treadle.testing import LoopHarness, NodeRun, WorkflowHarness
 
 

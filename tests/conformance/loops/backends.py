@@ -8,7 +8,7 @@ from contextlib import ExitStack
 from typing import Any, Protocol
 
 from treadle.queues.admin import QueueAdmin
-from treadle.queues.codec import decode_item, encode_item
+from treadle.queues.codec import decode, decode_item, encode_item
 from treadle.queues.memory import MemoryHost
 from treadle.queues.redis_host import RedisHost
 from treadle.queues.tenure import LoopKey, Tenure, TenureSpec
@@ -62,6 +62,10 @@ class Backend(Protocol):
         """Return what waits in a queue: payloads and headers."""
         ...
 
+    def dead(self, queue: str) -> list[tuple[Any, Any]]:
+        """Return the dead letters of a queue: payloads and reasons."""
+        ...
+
     def stop(self) -> None:
         """End it."""
 
@@ -99,6 +103,9 @@ class MemoryBackend:
     def contents(self, queue: str) -> list[tuple[dict[str, Any], Any]]:
         items: list[Any] = [decode_item(item) for item in self.host.peek(queue)]
         return [(payload, headers) for payload, headers in items]
+
+    def dead(self, queue: str) -> list[tuple[Any, Any]]:
+        return [(decode(letter.item)[0], dict(letter.reason)) for letter in self.host.queue(queue).dead]
 
     def stop(self) -> None:
         asyncio.run(self.host.stop())
@@ -162,6 +169,10 @@ class RedisBackend:
     def contents(self, queue: str) -> list[tuple[dict[str, Any], Any]]:
         peeked = self._runner.run(self._admin.peek(queue, 100_000))
         return [(each.item[0], each.item[1]) for each in peeked]
+
+    def dead(self, queue: str) -> list[tuple[Any, Any]]:
+        letters = self._runner.run(self._admin.dead_letters(queue))
+        return [(decode(letter.item)[0], letter.reason) for letter in letters]
 
     def stop(self) -> None:
         if self._stopped:

@@ -339,6 +339,61 @@ class StubbornAsync(Stubborn):
         return data
 
 
+class FlakyParams(Params):
+    """Which n fails, and in how many attempts; "exit" leaves the process, "shy" can't be shown."""
+
+    at: int = -1
+    times: int = 99
+    how: str = "error"
+    source: str = ""
+
+
+class Shy(Exception):
+    """An exception without a text, that can't be encoded either."""
+
+    def __str__(self) -> str:
+        raise RuntimeError
+
+
+class Flaky(BlockingNode[FlakyParams]):
+    """Does everything that an attempt has to undo, and then may fail."""
+
+    stateful = True
+
+    def act(self, data: NodeData, popped: Any) -> Any:
+        attempts = self.state["attempts"] = self.state.get("attempts", 0) + 1
+        self.queue_manager.push("side", {"n": data["n"], "attempt": self.context.attempt})
+        headers = data.headers or {}
+        if data["n"] != self.params.at or self.context.attempt > self.params.times:
+            extra = None if popped is None else popped["e"]
+            return data.replace(extra=extra, attempts=attempts, header=headers.get("attempt"))
+        match self.params.how:
+            case "exit":
+                raise SystemExit(3)
+            case "interrupt":
+                raise KeyboardInterrupt
+            case "shy":
+                raise Shy
+            case "odd":
+                return object()
+            case "route":
+                return Route("nowhere", data)
+            case "undeclared":
+                self.queue_manager.push("elsewhere", {})
+        message = f"{data['n']} is not liked"
+        raise ConnectionError(message)
+
+    def execute(self, data: NodeData) -> Any:
+        return self.act(data, self.queue_manager.pop(self.params.source, 0) if self.params.source else None)
+
+
+class FlakyAsync(Flaky):
+    """The same, awaited."""
+
+    async def execute(self, data: NodeData) -> Any:
+        return self.act(data, await self.queue_manager.pop(self.params.source, 0) if self.params.source else None)
+
+
 def _awaited(node_class: Any) -> Any:
     """Return the `async def` twin of a class with a `work`."""
 
@@ -363,12 +418,13 @@ _PLAIN: dict[str, Any] = {
 }
 
 CATALOGS: dict[str, dict[str, Any]] = {
-    "sync": {**_PLAIN, "push": Push, "pop": Pop, "wait": Wait, "stubborn": Stubborn},
+    "sync": {**_PLAIN, "push": Push, "pop": Pop, "wait": Wait, "stubborn": Stubborn, "flaky": Flaky},
     "async": {
         **{name: _awaited(node_class) for name, node_class in _PLAIN.items()},
         "push": PushAsync,
         "pop": PopAsync,
         "wait": WaitAsync,
         "stubborn": StubbornAsync,
+        "flaky": FlakyAsync,
     },
 }

@@ -16,6 +16,7 @@ Drawn = tuple[Step, tuple[str, ...]]
 
 # Most tests are about one attempt.
 ONCE = RetryPolicy(max_attempts=1)
+THRICE = RetryPolicy(initial_backoff_s=0.002)
 
 
 def produce(name: str, *outputs: Any, uses: str = "produce", **params: Any) -> Drawn:
@@ -25,7 +26,7 @@ def produce(name: str, *outputs: Any, uses: str = "produce", **params: Any) -> D
 
 def read(name: str, *queues: str) -> Drawn:
     """Return a queue-reader as producer."""
-    return Step(name, "queue-reader", queues=queues), ()
+    return Step(name, "queue-reader", queues=queues, retry=ONCE), ()
 
 
 def node(name: str, uses: str, *, after: str | tuple[str, ...], join: Any = "all", **settings: Any) -> Drawn:
