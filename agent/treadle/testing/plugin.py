@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 @pytest.fixture
 def treadle_clock() -> DrivenClock:
     """Return a clock that stands still until the test advances it; the other fixtures use it."""
-    from treadle.clock import DrivenClock
+    from treadle.clock import DrivenClock  # noqa: PLC0415 - pytest loads this module in every run
 
     return DrivenClock()
 
