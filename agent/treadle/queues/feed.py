@@ -48,6 +48,7 @@ class Feed:
         commits: Line,
         *,
         on_room: Callable[[str], None],
+        on_connected: Callable[[], None],
         lose: Callable[[Reader, TenureLost], None],
     ) -> None:
         self.line = Line(url, keys.namespace, f"treadle-feed-{host}", self._greet)
@@ -57,6 +58,7 @@ class Feed:
         self._bell_id = b"0-0"
         self._commits = commits
         self._on_room = on_room
+        self._on_connected = on_connected
         self._lose = lose
         self._readers: dict[str, list[Reader]] = {}
         self._hot: dict[Reader, float] = {}
@@ -136,6 +138,7 @@ class Feed:
                 continue
             try:
                 self.ask_all()
+                self._on_connected()
                 while True:
                     await self._listen(wire)
             except ConnectionError:

@@ -166,6 +166,13 @@ class Pipeline:
         self.not_before = 0.0
         return True
 
+    def look_again(self) -> bool:
+        """Take note that rings for room may have been missed; True when this loop waits for one."""
+        if self.full_on is not None:
+            return self.room(self.full_on)
+        self._rang.update(self._writer.closes)
+        return False
+
     def _build(self) -> Commit:
         self.full_on = None
         group = self._take()

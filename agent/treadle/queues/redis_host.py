@@ -60,7 +60,15 @@ class RedisHost:
         self.wrong: TenureLost | None = None
         self._id = expected_id
         self._commits = Line(url, namespace, f"treadle-commit-{self.name}", self._greet)
-        self._feed = Feed(self.keys, self.name, url, self._commits, on_room=self._room, lose=self._lose_reader)
+        self._feed = Feed(
+            self.keys,
+            self.name,
+            url,
+            self._commits,
+            on_room=self._room,
+            on_connected=self._room_anywhere,
+            lose=self._lose_reader,
+        )
         self._tenures: dict[int, RedisTenure] = {}
         self._run_task: asyncio.Task[None] | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -319,6 +327,13 @@ class RedisHost:
     def _room(self, queue: str) -> None:
         for tenure in list(self._tenures.values()):
             if tenure.pipeline.room(queue):
+                self._flush(tenure)
+                tenure.wake()
+
+    def _room_anywhere(self) -> None:
+        # Between two connections to the doorbell nobody heard it.
+        for tenure in list(self._tenures.values()):
+            if tenure.pipeline.look_again():
                 self._flush(tenure)
                 tenure.wake()
 

@@ -18,6 +18,7 @@ prefix, which ends in a hash tag of its own, so all of them live in one slot.
                                 had    1 once a writer was entered
                                 bells, room, ends     hosts to ring on data, on room, on the end of the queue
                                 mark_n, mark_t        a message number and when it was pushed (ms)
+                                mended                a number that was given away again after a hand had used it
                                 who    reader slots as SCALE was told them last, apart by spaces
   {ns}:q:<queue>:c      hash    reader slot -> "from to from to ...", ranges claimed and not committed
   {ns}:q:<queue>:open   set     writers (loop replicas) that have not completed
@@ -95,7 +96,7 @@ end
 local function load_queue(prefix, name)
   local key = prefix .. 'q:' .. name
   local v = redis.pcall('HMGET', key .. ':m', 'next', 'tail', 'nmax', 'mode', 'held', 'bytes', 'lim_n', 'lim_b',
-    'full', 'bells', 'room', 'done', 'dropped', 'mark_n', 'dead', 'dead_b', 'slots', 'ends', 'had')
+    'full', 'bells', 'room', 'done', 'dropped', 'mark_n', 'dead', 'dead_b', 'slots', 'ends', 'had', 'mended')
   if v.err then
     return nil
   end
@@ -106,6 +107,7 @@ local function load_queue(prefix, name)
     full = v[9] or 'block', bells = v[10] or '', room = v[11] or '', done = tonumber(v[12]) or 0,
     dropped = tonumber(v[13]) or 0, mark_n = tonumber(v[14]) or 0, dead = tonumber(v[15]) or 0,
     dead_b = tonumber(v[16]) or 0, slots = tonumber(v[17]) or 1, ends = v[18] or '', had = v[19] == '1',
+    mended = tonumber(v[20] or ''),
   }
 end
 
@@ -255,8 +257,12 @@ local function mend(q)
   end
   if #found > 0 then
     redis.call('HSET', q.meta, 'dead', int(q.dead), 'dead_b', int(q.dead_b))
-  end
-  if #found > 0 then
+    -- A reader may hold the entry that had the number which is pushed next. Once it reloads all is well, so the first
+    -- such number that it has not come to is the one to remember.
+    if found[1][1] == int(q.tail) .. '-1' and (not q.mended or q.mended < q.next) then
+      q.mended = q.tail
+      redis.call('HSET', q.meta, 'mended', int(q.mended))
+    end
     lower_last_id(q)
   end
   return #found

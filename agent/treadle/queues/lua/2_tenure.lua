@@ -56,6 +56,7 @@ local function incarnate(_, argv)
     end
     redis.call('HSET', q.meta, 'ends', add_word(prune_hosts(prefix, q.ends), host))
     mend(q) -- what a hand has put in may be what the incarnation before failed at
+    redis.call('HDEL', q.meta, 'mended') -- and whatever that one holds, it is fenced
     local claims = q.mode == 'counted' and redis.call('HGET', q.key .. ':c', loop) or ''
     reads[#reads + 1] = {q.next, q.tail, q.nmax, q.mode, claims or ''}
     i = i + 1

@@ -86,6 +86,9 @@ local function check_inputs(next_arg, queue_of, loop)
         mend(q)
       end
       return nil, {'SHIFTED', name, q.next}
+    elseif q.mended and ranges[1] <= q.mended and q.mended <= ranges[2] then
+      redis.call('HDEL', q.meta, 'mended') -- refused once: what is read next time is what was pushed
+      return nil, {'SHIFTED', name, q.next}
     end
     inputs[#inputs + 1] = input
   end
