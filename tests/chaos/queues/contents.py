@@ -15,6 +15,7 @@ def purge(play: Play) -> None:
     queue, role = play.random.choice((("in", "transform"), ("out", "sink")))
     reader = play.actors[LoopKey(WORKFLOW, role)]
     if play.random.random() < 0.5 and not reader.completed:
+        play.let_more(0.05)
         reader.process.pause()
         play.wait_for(lambda: play.stage.field(queue, "tail") > play.stage.field(queue, "next") + 20, 0.5)
     play.bites[f"purged from {queue}"] += play.stage.do(lambda admin: admin.purge(queue))
@@ -39,6 +40,7 @@ def _kill_waiting(play: Play, role: str, reader: str) -> None:
     def waits() -> bool:
         return bool(play.stage.command("HGET", play.stage.keys.record(WRITES[role]), "room"))
 
+    play.let_more()
     for process in consumers:
         process.pause()
     try:

@@ -32,6 +32,7 @@ class Order(msgspec.Struct, frozen=True):
     ledger: bool
     max_in_flight: int
     limit: int | None
+    gate: str
 
     @property
     def key(self) -> LoopKey:
@@ -83,7 +84,8 @@ def plan_of(order: Order, tag: str) -> Plan:
 def _node(order: Order, tag: str) -> tuple[str, dict[str, Any]]:
     match order.role:
         case "source":
-            return "chaos.source", {"total": order.total, "burst": order.burst, "seed": order.seed, "tag": tag}
+            how = {"total": order.total, "burst": order.burst, "seed": order.seed, "gate": order.gate}
+            return "chaos.source", how | {"tag": tag}
         case "transform":
             return ("chaos.summing" if order.sums else "chaos.transform"), {"tag": tag}
         case _:

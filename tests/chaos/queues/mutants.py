@@ -184,12 +184,13 @@ MUTANTS = (
         (Patch("lua/4_readers.lua", "      hand_over(q, slots)\n", ""),),
         SHRINKING,
         ("once", "ledger", "stalled"),
-        1.0,
+        0.5,
     ),
     Mutant(
         "state not in the commit",
         (Patch(_COMMIT, "  store_states(states, prefix, loop, stored[6] or '')\n", ""),),
         TAKEOVERS,
         ("ledger", "lineage", "sums"),
+        0.2,
     ),
 )

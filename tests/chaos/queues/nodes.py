@@ -2,15 +2,34 @@
 
 from __future__ import annotations
 
+import mmap
 import random
+from pathlib import Path
 from typing import Any
 
-from treadle import BlockingNode, LoopComplete, NodeData, Params, ProducerNode
+from treadle import BlockingNode, Idle, LoopComplete, NodeData, Params, ProducerNode
 
 
 def value_of(n: int) -> int:
     """Return the sum of money that message n carries."""
     return n * 7919 % 1009
+
+
+class Gate:
+    """A number in a file, for two processes: how many messages the source may emit before the next fault has come."""
+
+    def __init__(self, path: Path) -> None:
+        with path.open("r+b") as file:
+            self._map = mmap.mmap(file.fileno(), 8)
+
+    @property
+    def upto(self) -> int:
+        """The number."""
+        return int.from_bytes(self._map[:8], "little")
+
+    @upto.setter
+    def upto(self, number: int) -> None:
+        self._map[:8] = number.to_bytes(8, "little")
 
 
 class SourceParams(Params):
@@ -20,6 +39,7 @@ class SourceParams(Params):
     burst: int
     seed: int
     tag: str
+    gate: str  # a file that holds how far it may go for now
 
 
 class Source(ProducerNode[SourceParams]):
@@ -30,11 +50,14 @@ class Source(ProducerNode[SourceParams]):
 
     def open(self) -> None:
         self.n: int = self.state.get("n", 0)
+        self.gate = Gate(Path(self.params.gate))
 
     def execute(self) -> Any:
         n, params = self.n, self.params
         if n >= params.total:
             return LoopComplete()
+        if n >= self.gate.upto:
+            return Idle(after=0.005)
         size = random.Random(params.seed * 1_000_003 + n).randint(1, params.burst)
         self.n = self.state["n"] = min(n + size, params.total)
         return [{"n": i, "v": value_of(i), "by": params.tag} for i in range(n, self.n)]

@@ -90,6 +90,7 @@ def order_of(role: str, url: str, total: int, report: str) -> Order:
             "ledger": True,
             "max_in_flight": 0,
             "limit": None,
+            "gate": "",
         },
         Order,
     )

@@ -11,9 +11,9 @@ from pathlib import Path
 
 from tests.chaos.queues.cast import Actor, Process, Zombie
 from tests.chaos.queues.checker import takeovers, violations
-from tests.chaos.queues.flow import ROLES, WORKFLOW, WRITES, Order, Report
+from tests.chaos.queues.flow import READS, ROLES, WORKFLOW, WRITES, Order, Report
 from tests.chaos.queues.history import Expected, History
-from tests.chaos.queues.nodes import value_of
+from tests.chaos.queues.nodes import Gate, value_of
 from tests.chaos.queues.nursery import Nursery
 from tests.chaos.queues.patches import Patch
 from tests.chaos.queues.stage import Stage
@@ -79,6 +79,8 @@ class Play:
         self.zombies: list[Zombie] = []
         self.retired: set[LoopKey] = set()  # transforms that were scaled away, whose state stays
         self._folder = folder
+        (folder / "gate").write_bytes(bytes(8))
+        self._gate = Gate(folder / "gate")
         self._births = 0
         self._url = proxy.url if proxy else server.url
         self._moved = (0.0, (0, 0))
@@ -94,10 +96,13 @@ class Play:
         try:
             self._begin()
             due = sorted(faults, key=lambda fault: fault[0])
+            self._let(due[0][0] if due else 1.0, 0.0)
             while not self._over():
                 done = self.progress()
                 if due and done >= due[0][0]:
-                    due.pop(0)[1](self)
+                    _, fault = due.pop(0)
+                    self._let(due[0][0] if due else 1.0, done)
+                    fault(self)
                 self.look()
             self._lay_to_rest()
             self.bites["faults that came too late"] = len(due)
@@ -107,6 +112,14 @@ class Play:
                 zombie.process.kill()
             self._nursery.close()
             self.stage.close()
+
+    def _let(self, next_fault: float, done: float) -> None:
+        """Let the source go on, but not far beyond the next fault; there is always something to do during this one."""
+        self._gate.upto = max(self._gate.upto, int(max(next_fault + 0.02, done + 0.05) * self.script.total) + 1)
+
+    def let_more(self, share: float = 0.15) -> None:
+        """Give the source something to do, whatever it has done so far."""
+        self._gate.upto = max(self._gate.upto, self.stage.field("in", "tail") + int(share * self.script.total))
 
     def _begin(self) -> None:
         keys = [LoopKey(WORKFLOW, role) for role in ROLES]
@@ -152,6 +165,7 @@ class Play:
             ledger=script.ledger,
             max_in_flight=self.random.choice((1, 7, 64, 500, 4096, 4096)),
             limit=script.limit,
+            gate=str(self._folder / "gate"),
         )
         born_at = self.stage.tenure(key)[2]
         actor = Actor(key.loop, key, epoch, Process(self._nursery.bear(order), report), born_at)
@@ -297,6 +311,9 @@ class Play:
         script = self.script
         for actor in self.actors.values():
             actor.process.kill()
+        for queue in READS.values():  # what was put in after the last push was met by nobody
+            if queue is not None:
+                self.stage.repair(queue)
         history = self.stage.history()
         transforms = {key for key in (*self.actors, *self.retired) if key.loop == "transform"}
         names = [name for name in QUEUES if name != "ledger" or script.ledger]

@@ -78,7 +78,7 @@ REPLICAS = Piece(
     "replicas 1-3-1",
     Script(3, 8000, limit=3000, sums=True),
     _replicas,
-    ("claim OK", "commit FENCED", "claim FENCED", "scaled to 3", "scaled to 1", "scaled away with claims"),
+    ("claim OK", "commit FENCED", "claim FENCED", "scaled to 3", "scaled to 1"),
     proxied=True,
 )
 FULL = Piece(

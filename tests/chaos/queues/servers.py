@@ -14,19 +14,23 @@ from treadle.queues.tenure import LoopKey
 def cut(play: Play) -> None:
     """Lose the answers of some calls that the server does."""
     assert play.proxy is not None
-    patterns = (b"treadle_commit", b"treadle_commit", b"treadle_acknowledge", b"treadle_claim", b"treadle_", b"XREAD")
+    patterns = [b"treadle_commit", b"treadle_commit", b"treadle_", b"XREAD"]
+    if LoopKey(WORKFLOW, "transform", 1) in play.actors:
+        patterns += [b"treadle_claim", b"treadle_claim"]
     play.bites["answers cut"] = play.proxy.cuts
     play.proxy.cut(play.random.choice(patterns), times=play.random.randint(1, 3), every=play.random.randint(1, 4))
 
 
 def restart(play: Play) -> None:
     """Kill the server and start it again: every loop has to commit again within two seconds, without help."""
+    play.let_more()
     play.server.kill()
     for _ in range(play.random.randint(1, 20)):
         play.look()
     play.server.start()
     began = time.monotonic()
     before = {key: play.stage.tenure(key)[2] for key, actor in play.actors.items() if not actor.completed}
+    play.let_more()
 
     def all_go_on() -> bool:
         return all(play.actors[key].completed or play.stage.tenure(key)[2] > seq for key, seq in before.items())
@@ -42,6 +46,7 @@ def restart(play: Play) -> None:
 
 def flush_functions(play: Play) -> None:
     """Take the functions away; loops wait, and go on when they are back."""
+    play.let_more()
     before = play.stage.errors("ERR")
     play.stage.command("FUNCTION", "FLUSH")
     deadline = time.monotonic() + PATIENCE_S
@@ -53,6 +58,7 @@ def flush_functions(play: Play) -> None:
 
 def starve(play: Play) -> None:
     """Leave the server no memory: producers wait, the sink drains what is there, and all goes on afterwards."""
+    play.let_more()
     before = play.stage.errors("OOM")
     play.stage.command("CONFIG", "SET", "maxmemory", "1mb")
     if not play.wait_for(lambda: play.stage.errors("OOM") > before + 2):

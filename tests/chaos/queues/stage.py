@@ -93,6 +93,10 @@ class Stage:
         fallen, self.beats = beat <= self.beats, beat
         return fallen
 
+    def repair(self, queue: str) -> None:
+        """Make dead letters of entries that treadle did not write."""
+        self.do(lambda admin: admin.call("repair", queue))
+
     def field(self, queue: str, name: str) -> int:
         """Return one figure of a queue."""
         return int(self.command("HGET", self.keys.record(queue), name) or 0)

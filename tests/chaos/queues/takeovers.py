@@ -92,6 +92,7 @@ def scale_to(slots: int) -> Fault:
     """Return a fault that gives the transform another number of replicas, under load."""
 
     def scale(play: Play) -> None:
+        play.let_more(0.1)
         old = [key for key in play.actors if key.loop == "transform"]
         new = [LoopKey(WORKFLOW, "transform", replica) for replica in range(slots)]
         if any(play.actors[key].completed for key in old):
