@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from time import perf_counter_ns
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from treadle.data import NodeData
 from treadle.loop.step import message_of
@@ -78,6 +78,10 @@ def _called_line(chain: Chain, line: _Line, iteration: Iteration) -> Callable[[N
     return run
 
 
+def _whole(data: Any) -> NodeData:
+    return NodeData(data) if type(data) is dict else cast("NodeData", data)
+
+
 def _line_to_queue(chain: Chain, line: _Line, end: Step, iteration: Iteration) -> Callable[[Any, int], int]:
     clock, push, queue, end_at, end_durations = perf_counter_ns, iteration.push, end.pushes or "", end.at, end.durations
 
@@ -97,7 +101,7 @@ def _line_to_queue(chain: Chain, line: _Line, end: Step, iteration: Iteration) -
                     return then
                 else:
                     chain.left = (iteration.at, output, data.headers)
-                    iteration.given = data
+                    iteration.given = _whole(data)
                     return LEFT
             iteration.at = end_at
             item = encode_item(data) if type(data) is dict else message_of(data)
@@ -106,7 +110,7 @@ def _line_to_queue(chain: Chain, line: _Line, end: Step, iteration: Iteration) -
             else:
                 chain.lone = item
         except BaseException:
-            iteration.given = NodeData(data) if type(data) is dict else data
+            iteration.given = _whole(data)
             raise
         now = clock()
         end_durations[(now - then).bit_length()] += 1

@@ -57,7 +57,7 @@ class LoopFailed(Exception):
     def __init__(self, error: LoopError, on_exhausted: OnExhausted | None = None) -> None:
         super().__init__(error.message)
         self.error = error
-        self.on_exhausted = on_exhausted
+        self.on_exhausted: OnExhausted | None = on_exhausted
 
 
 class Run:

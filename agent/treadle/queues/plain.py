@@ -11,7 +11,7 @@ A group of one kind is sorted without looking at each of its iterations in Pytho
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 from treadle.queues.group import Contents, Iteration
 
@@ -33,7 +33,7 @@ class Plain(NamedTuple):
             short = (0, short) if type(short) is bytes else (short, None)
         elif len(short) > 2:
             return short
-        number, item = short
+        number, item = cast("tuple[int, bytes | None]", short)
         reads = ((self.reads, number, number),) if number else ()
         if item is None:
             return reads, (), None, (), False, 0

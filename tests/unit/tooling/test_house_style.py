@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 LONGEST_FILE = 400
-LONGEST_FUNCTION = 40
+LONGEST_FUNCTION = 60  # house style: beyond it a reviewer has to hear a reason
 LONGEST_EXCUSED = 80
 EXCUSE = re.compile(r"# noqa: .*PLR0915.* - \w")  # with the reason behind it
 BUCKETS = {"base", "common", "helpers", "misc", "util", "utils"}
