@@ -106,9 +106,10 @@ class Commands:
     async def cordon(self, name: str, *, cordoned: bool, actor: str) -> None:
         """Place nothing new on an agent, or do so again."""
         self.agent(name)
+        if not cordoned:
+            self._drained_until(name, 0.0)  # first: the record that the next round writes has to have it
         self._leader.roster.set_cordoned(name, cordoned=cordoned)
         if not cordoned:
-            self._drained_until(name, 0.0)
             self._leader.roster.leaving.stay(name)
             self._leader.roster.note_joined()
         code = "agent-cordoned" if cordoned else "agent-uncordoned"
