@@ -14,6 +14,7 @@ from treadle_controller.leader import Leader
 from treadle_controller.leader.image import WorkflowImage
 
 if TYPE_CHECKING:
+    from tests.chaos.cluster.agent import AgentProcess
     from tests.chaos.cluster.simulation import Cluster
 
 
@@ -39,10 +40,16 @@ def _agents(cluster: Cluster, leader: Leader) -> str:
         if seat.process is not None and not seat.process.session.machine.reported:
             return f"agent {seat.name} has something to report"
         held = {LoopKey(*assignment.id) for _, assignment in leader.image.held_by(seat.name)}
-        known_there = {address.key for address in seat.process.loops._records} if seat.process is not None else held
-        if known_there != held:
+        known_there = _known(seat.process) if seat.process is not None else held
+        completed = {key for key in held if cluster.fences.holds.get(key, Hold()).completed}
+        if known_there - completed != held - completed:
             return f"agent {seat.name} knows {sorted(map(str, known_there ^ held))} otherwise than the controller"
     return ""
+
+
+def _known(agent: AgentProcess) -> set[LoopKey]:
+    """Return what an agent has to do with; what is over may be remembered until its next session."""
+    return {record.address.key for record in agent.loops._records.values() if record.run or not record.settled}
 
 
 def _commands(cluster: Cluster, leader: Leader) -> str:
@@ -94,9 +101,9 @@ def _running(workflow: WorkflowImage, loop: LoopRecord, id_: ReplicaId, run: Run
     seat = run.child.machine.name.split(".")[0]
     if (assignment.agent, assignment.epoch) != (seat, run.epoch):
         return f"runs on {seat} at {run.epoch}; {assignment.agent} is to run it at {assignment.epoch}"
-    if (hold.epoch, hold.inc) != (run.epoch, run.inc):
-        return f"{run.name} runs at {run.epoch}.{run.inc}, Redis has {hold.epoch}.{hold.inc}"
     paused = loop.desired is Desired.PAUSED
+    if (hold.epoch, hold.inc) != (run.epoch, run.inc) and not paused:  # one that is paused finds out when it goes on
+        return f"{run.name} runs at {run.epoch}.{run.inc}, Redis has {hold.epoch}.{hold.inc}"
     if run.paused is not paused or run.draining:
         return f"{run.name} is {'paused' if run.paused else 'running'}, draining: {run.draining}"
     wanted = State.PAUSED if paused else State.RUNNING

@@ -34,6 +34,18 @@ _SLOTS: Final = 8  # as many as all loops need, so that any one agent can be the
 _WORKFLOWS: Final = ("first", "second")
 
 
+Command = Callable[[ControllerProcess], Coroutine[Any, Any, object]]
+
+
+@dataclass(slots=True)
+class Order:
+    """A command that somebody gave."""
+
+    what: str
+    command: Command
+    answered: bool = False
+
+
 @dataclass(slots=True)
 class Outcome:
     """What came of a seed."""
@@ -98,6 +110,7 @@ class Cluster:
         self.controller: ControllerProcess | None = None
         self.controller_reaches_redis = True
         self.recovery_s = 0.0
+        self._orders: dict[str, Order] = {}  # the newest, by what it is about
         self.wanted: dict[str, Desired] = {}  # of workflows, as the last command that was answered said
         self.seats = [self._seat(number, pace or Pace(), slots) for number in range(schedule.agents)]
         self._controllers = 0
@@ -202,33 +215,35 @@ class Cluster:
 
     # The people.
 
-    def ask(self, what: str, command: Callable[[ControllerProcess], Coroutine[Any, Any, object]]) -> None:
-        """Give a command, again and again until a controller has carried it out."""
+    def ask(self, about: str, what: str, command: Command) -> None:
+        """Give a command, again and again until a controller has carried it out, or somebody wants otherwise."""
+        order = Order(what, command)
+        self._orders[about] = order
+        self._give(about, order)
+
+    def _give(self, about: str, order: Order) -> None:
+        if order.answered or self._orders[about] is not order:
+            return
         controller = self.controller
         if controller is None or controller.leader is None or controller.process.frozen:
-            self.world.call_later(0.5, self.ask, what, command)
+            self.world.call_later(0.5, self._give, about, order)
             return
-        answered = [False]
-        controller.process.spawn(self._asked(what, command, controller, answered), what)
-        self.world.call_later(5.0, self._ask_again, what, command, answered)
+        controller.process.spawn(self._carry_out(order, controller), order.what)
+        self.world.call_later(5.0, self._give, about, order)
 
-    async def _asked(self, what: str, command: Any, controller: ControllerProcess, answered: list[bool]) -> None:
+    async def _carry_out(self, order: Order, controller: ControllerProcess) -> None:
         try:
-            await command(controller)
-            answered[0] = True
-            self.watch.say("people", f"{what}: done")
+            await order.command(controller)
+            order.answered = True
+            self.watch.say("people", f"{order.what}: done")
         except (TreadleError, ControllerError) as exc:
-            self.watch.say("people", f"{what}: {exc}")
-
-    def _ask_again(self, what: str, command: Any, answered: list[bool]) -> None:
-        if not answered[0]:
-            self.ask(what, command)
+            self.watch.say("people", f"{order.what}: {exc}")
 
     def apply(self) -> None:
         """Apply the next version of both documents."""
         version, self._version = self._version, self._version + 1
         for name, document in documents(version).items():
-            self.ask(f"apply {name} {version}", _applying(name, document))
+            self.ask(f"document {name}", f"apply {name} {version}", _applying(name, document))
 
     def desire(self, workflow: str, desired: Desired) -> None:
         async def command(controller: ControllerProcess) -> None:
@@ -236,11 +251,11 @@ class Cluster:
             self.wanted[workflow] = desired
 
         self.wanted.pop(workflow, None)
-        self.ask(f"{desired.name.lower()} {workflow}", command)
+        self.ask(workflow, f"{desired.name.lower()} {workflow}", command)
 
     def restart(self, workflow: str, *, fresh: bool) -> None:
         self.wanted.pop(workflow, None)  # what was stopped runs again
-        self.ask(f"restart {workflow}", _restarting(workflow, fresh=fresh))
+        self.ask(workflow, f"restart {workflow}", _restarting(workflow, fresh=fresh))
 
     def runs(self) -> list[Run]:
         """Return all runs that are not over, wherever they are."""
@@ -276,19 +291,19 @@ class Cluster:
         return _WORKFLOWS[int(fault.value * len(_WORKFLOWS))]
 
 
-def _applying(name: str, document: bytes) -> Callable[[ControllerProcess], Coroutine[Any, Any, object]]:
+def _applying(name: str, document: bytes) -> Command:
     return lambda controller: controller.api.applying.apply(document, name, actor="people")
 
 
-def _restarting(workflow: str, *, fresh: bool) -> Callable[[ControllerProcess], Coroutine[Any, Any, object]]:
+def _restarting(workflow: str, *, fresh: bool) -> Command:
     return lambda controller: controller.api.commands.restart(workflow, "", fresh=fresh, actor="people")
 
 
-def _cordoning(agent: str, *, cordoned: bool) -> Callable[[ControllerProcess], Coroutine[Any, Any, object]]:
+def _cordoning(agent: str, *, cordoned: bool) -> Command:
     return lambda controller: controller.api.commands.cordon(agent, cordoned=cordoned, actor="people")
 
 
-def _draining(agent: str) -> Callable[[ControllerProcess], Coroutine[Any, Any, object]]:
+def _draining(agent: str) -> Command:
     return lambda controller: controller.api.commands.drain(agent, actor="people")
 
 
@@ -376,11 +391,11 @@ ACTS: Final[dict[Kind, tuple[Act, Act | None]]] = {
     ),
     Kind.RESTART: (lambda c, f: c.restart(c.pick(f), fresh=f.flags[0]), None),
     Kind.CORDON: (
-        lambda c, f: c.ask("cordon", _cordoning(c.seat(f).name, cordoned=True)),
-        lambda c, f: c.ask("uncordon", _cordoning(c.seat(f).name, cordoned=False)),
+        lambda c, f: c.ask(c.seat(f).name, "cordon", _cordoning(c.seat(f).name, cordoned=True)),
+        lambda c, f: c.ask(c.seat(f).name, "uncordon", _cordoning(c.seat(f).name, cordoned=False)),
     ),
     Kind.DRAIN: (
-        lambda c, f: c.ask("drain", _draining(c.seat(f).name)),
-        lambda c, f: c.ask("uncordon", _cordoning(c.seat(f).name, cordoned=False)),
+        lambda c, f: c.ask(c.seat(f).name, "drain", _draining(c.seat(f).name)),
+        lambda c, f: c.ask(c.seat(f).name, "uncordon", _cordoning(c.seat(f).name, cordoned=False)),
     ),
 }

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Coroutine
-from typing import Any
+from collections.abc import Callable
 
 import pytest
 
-from tests.chaos.cluster.controller import ControllerProcess
 from tests.chaos.cluster.documents import many
 from tests.chaos.cluster.faults import Schedule
 from tests.chaos.cluster.hosts import Pace
-from tests.chaos.cluster.simulation import Cluster
+from tests.chaos.cluster.simulation import Cluster, Command
 from treadle_controller.cluster.fleet import Liveness
 
 _PER_WORKFLOW = 10_000  # the most that a document may hold
@@ -32,7 +30,7 @@ class Fleet:
         self.cluster.clockwork.run(4.0)
         for at in range(0, loops, _PER_WORKFLOW):
             name = f"w{at // _PER_WORKFLOW}"
-            self.cluster.ask(f"apply {name}", _applying(name, many(name, min(_PER_WORKFLOW, loops - at))))
+            self.cluster.ask(name, f"apply {name}", _applying(name, many(name, min(_PER_WORKFLOW, loops - at))))
 
     def until(self, condition: Callable[[], bool]) -> float:
         """Let time pass until a condition holds; returns how much."""
@@ -54,7 +52,7 @@ class Fleet:
         return sum(1 for agent in agents if agent.liveness is Liveness.READY) == there
 
 
-def _applying(name: str, document: bytes) -> Callable[[ControllerProcess], Coroutine[Any, Any, object]]:
+def _applying(name: str, document: bytes) -> Command:
     return lambda controller: controller.api.applying.apply(document, name, actor="people")
 
 
