@@ -5,11 +5,20 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 from tests.chaos.queues import contents, takeovers
+from tests.chaos.queues.flow import ROLES
 from tests.chaos.queues.patches import Patch
 from tests.chaos.queues.programme import FULL, LOST_ANSWERS, PURGES, REPLICAS, TAKEOVERS, Piece
 
 CALM = Piece("calm", replace(TAKEOVERS.script, sums=False), lambda rng, size: [(0.3, contents.rest)])
 CROWDED = replace(FULL, schedule=lambda rng, size: [(0.1 * at, contents.kill_waiting_transform) for at in range(1, 5)])
+FENCES = Piece(
+    "fences",
+    TAKEOVERS.script,
+    lambda rng, size: [
+        (0.1 + 0.1 * at, takeovers.of(role, same_epoch=same))
+        for at, (role, same) in enumerate((role, same) for role in ROLES for same in (False, True))
+    ],
+)
 SHRINKING = Piece("shrinking", replace(REPLICAS.script, slots=3), lambda rng, size: [(0.4, takeovers.scale_to(1))])
 
 
@@ -31,16 +40,16 @@ MUTANTS = (
     Mutant(
         "no epoch check",
         (Patch(_COMMIT, _TENURE_CHECK, "if stored[2] ~= inc then"),),
-        TAKEOVERS,
+        FENCES,
         ("ghost", "fence"),
     ),
     Mutant(
         "no inc check",
         (Patch(_COMMIT, _TENURE_CHECK, "if stored[1] ~= epoch then"),),
-        TAKEOVERS,
+        FENCES,
         ("ghost", "fence"),
     ),
-    Mutant("no nonce check", (Patch(_COMMIT, "if stored[4] == nonce then", "if true then"),), TAKEOVERS, ("ghost",)),
+    Mutant("no nonce check", (Patch(_COMMIT, "if stored[4] == nonce then", "if true then"),), FENCES, ("ghost",)),
     Mutant(
         "no sequence check",
         (
@@ -53,7 +62,7 @@ MUTANTS = (
         LOST_ANSWERS,
         ("sequence", "lineage", "ledger"),
     ),
-    Mutant("no gap check", (Patch(_COMMIT, "if seq ~= last + 1 then", "if seq <= last then"),), TAKEOVERS, ("ghost",)),
+    Mutant("no gap check", (Patch(_COMMIT, "if seq ~= last + 1 then", "if seq <= last then"),), FENCES, ("ghost",)),
     Mutant(
         "no position check",
         (
@@ -68,7 +77,7 @@ MUTANTS = (
     Mutant(
         "claims without a fence",
         (Patch("lua/4_readers.lua", "if stored[1] ~= argv[3] or stored[2] ~= argv[4] then", "if false then"),),
-        TAKEOVERS,
+        FENCES,
         ("ghost", "fence"),
     ),
     Mutant(

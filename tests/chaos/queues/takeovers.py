@@ -27,12 +27,13 @@ def _victim(play: Play, role: str | None = None) -> Actor | None:
     return None if actor.completed or actor.process.report() is not None else actor
 
 
-def takeover(play: Play, role: str | None = None) -> None:
+def takeover(play: Play, role: str | None = None, *, same_epoch: bool | None = None) -> None:
     """Kill or pause a loop's process and have another one take over, by a new epoch or as another incarnation."""
     actor = _victim(play, role)
     if actor is None:
         return
-    same_epoch = play.random.random() < 0.4
+    if same_epoch is None:
+        same_epoch = play.random.random() < 0.4
     way = play.random.choice(("kill", "pause", "pause", "hasty"))
     if way == "kill":
         actor.process.kill()
@@ -55,6 +56,11 @@ def takeover(play: Play, role: str | None = None) -> None:
         if way == "hasty":
             actor.process.resume()
     play.bites[f"takeovers: {way}, {'same' if same_epoch else 'new'} epoch"] += 1
+
+
+def of(role: str, *, same_epoch: bool) -> Fault:
+    """Return a takeover of one role in one way."""
+    return lambda play: takeover(play, role, same_epoch=same_epoch)
 
 
 def _ghost(play: Play, key: LoopKey, fence: tuple[int, int, int, bytes]) -> None:
