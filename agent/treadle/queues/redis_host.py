@@ -267,9 +267,10 @@ class RedisHost:
             self._commits.send(commit.payload, partial(self._answered, tenure, commit))
             if self._after_send is not None:
                 self._after_send()
-        elif pipeline.idle:
+        elif pipeline.flying is None and (now >= pipeline.not_before or not pipeline.waiting):
+            # Nothing waited a moment ago. The loop's thread may append at any point of these lines.
             tenure.asked = False
-            if pipeline.waiting:  # appended just before the flag fell
+            if pipeline.waiting:
                 tenure.asked = True
                 self._kick(tenure)
         elif now < pipeline.not_before:
