@@ -30,7 +30,7 @@ from treadle.queues.keys import Keys
 from treadle.queues.tenure import LoopKey
 from treadle.v1 import agent_pb2, agent_service_pb2, event_service_pb2, workflow_pb2, workflow_service_pb2
 from wfctl.client import Client
-from wfctl.errors import WfctlError
+from wfctl.errors import Unreachable, WfctlError
 from wfctl.settings import Settings
 
 ROOT: Final = Path(__file__).resolve().parents[3]
@@ -219,11 +219,18 @@ class World:
     def until(self, condition: Callable[[], T], what: str, timeout_s: float = _PATIENCE_S) -> T:
         """Return the first true value of a condition; fail with what was waited for when the time is over."""
         deadline = time.monotonic() + timeout_s
-        while not (value := condition()):
+        while not (value := self._look(condition)):
             if time.monotonic() > deadline:
                 raise AssertionError(f"not within {timeout_s:g} s: {what}\n{self.logs()}")
             time.sleep(0.003)
         return value
+
+    @staticmethod
+    def _look(condition: Callable[[], T]) -> T | None:
+        try:
+            return condition()
+        except Unreachable:  # the controller that was killed, on a connection of before
+            return None
 
     def until_commits(self, loop: LoopKey, timeout_s: float = _PATIENCE_S) -> None:
         """Wait until a loop has committed some more."""

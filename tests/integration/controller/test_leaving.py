@@ -95,12 +95,22 @@ async def test_a_tail_works_its_queue_off_before_both_move(controller: Controlle
             await drain(client, "one", 30)
             await two.until(lambda: len(two.running) == 2)
             await one.until(lambda: one.running == {})
-            events = await client.events.ListEvents(event_service_pb2.ListEventsRequest(workflow="orders"))
-
-        told = [(event.name, event.message) for event in events.events]
-        gone = next(at for at, (name, text) in enumerate(told) if name == TAIL and text.startswith("stopped on one"))
-        come = next(at for at, (name, text) in enumerate(told) if "fetch/" in name and text.startswith("placed on two"))
+            gone, come = await order_of_events(client, (TAIL, "stopped on one"), ("orders/fetch/0", "placed on two"))
         assert gone < come
+
+
+async def order_of_events(client: Client, *wanted: tuple[str, str]) -> list[int]:
+    """Return the sequence numbers of the first events about an object whose text begins so; waits for all of them."""
+    found: dict[tuple[str, str], int] = {}
+    call = client.events.StreamEvents(event_service_pb2.StreamEventsRequest(workflow="orders"))
+    async with asyncio.timeout(10):
+        while len(found) < len(wanted):
+            event = (await call.read()).event
+            for name, text in wanted:
+                if event.name == name and event.message.startswith(text):
+                    found.setdefault((name, text), event.sequence)
+    call.cancel()
+    return [found[one] for one in wanted]
 
 
 async def test_an_agent_that_is_stopped_says_by_when(controller: ControllerProcess) -> None:
