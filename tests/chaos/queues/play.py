@@ -299,8 +299,10 @@ class Play:
             time.sleep(LOOK_S)
             if any(sentence.startswith("stalled") for sentence in self.wrong) or self.script.patches:
                 return
-        # One that was paused with an answer on its way may have read that first.
-        allowed = {"fenced", "shifted", "gap"} if self.script.may_roll_back else {"fenced", "shifted"}
+        # One that was paused with its last commit or an answer on its way was done before; the witness judges fences.
+        allowed = {"fenced", "shifted", "completed"}
+        if self.script.may_roll_back:
+            allowed.add("gap")
         for zombie in self.zombies:
             if zombie.code is None:
                 self.bites["zombies that did nothing any more"] += 1  # nobody told them, and nothing woke them
