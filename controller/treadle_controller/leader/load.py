@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
+
 from sqlalchemy import Connection
 
 from treadle.workflow.plan import Plan
 from treadle_controller.cluster.fleet import Agent, Liveness
+from treadle_controller.cluster.model import LoopRecord
 from treadle_controller.leader.image import Image, WorkflowImage
 from treadle_controller.store import agents, assignments, dictionary, workflows
 from treadle_controller.store.records import AgentRecord
@@ -22,8 +25,11 @@ def load_image(connection: Connection, namespace: str) -> Image:
     for record in workflows.load_workflows(connection, namespace):
         compiled = workflows.load_compiled(connection, namespace, record.name, record.revision)
         image.workflows[record.name] = WorkflowImage(record, compiled)
+    loops: defaultdict[str, list[LoopRecord]] = defaultdict(list)
     for loop in workflows.load_loops(connection, namespace):
-        image.workflows[loop.workflow].put_loops([loop])
+        loops[loop.workflow].append(loop)
+    for name, found in loops.items():
+        image.workflows[name].put_loops(found)
     _load_assignments(connection, image)
     return image
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from sqlalchemy import Connection, and_, delete, select, tuple_
 
-from treadle.workflow.plan import Compiled
+from treadle.workflow.plan import Compiled, Plan
 from treadle_controller.cluster.model import Desired, LoopRecord
 from treadle_controller.store import codec, rows
 from treadle_controller.store.records import RevisionRecord, WorkflowRecord
@@ -73,8 +73,9 @@ def load_workflows(connection: Connection, namespace: str) -> list[WorkflowRecor
 def load_loops(connection: Connection, namespace: str) -> list[LoopRecord]:
     """Return all loops, each with the plan of the revision that it runs."""
     compiled = _load_compiled(connection, namespace)
+    plans = {(*key, plan.loop): plan for key, one in compiled.items() for plan in one.plans}
     found = connection.execute(select(LOOPS).where(LOOPS.c.namespace == namespace))
-    return [_loop(row, compiled[row["workflow"], row["revision"]]) for row in found.mappings()]
+    return [_loop(row, plans[row["workflow"], row["revision"], row["loop"]]) for row in found.mappings()]
 
 
 def load_compiled(connection: Connection, namespace: str, workflow: str, number: int) -> Compiled:
@@ -129,8 +130,7 @@ def _loop_row(namespace: str, loop: LoopRecord) -> dict[str, Any]:
     }
 
 
-def _loop(row: Mapping[Any, Any], compiled: Compiled) -> LoopRecord:
-    plan = next(plan for plan in compiled.plans if plan.loop == row["loop"])
+def _loop(row: Mapping[Any, Any], plan: Plan) -> LoopRecord:
     return LoopRecord(
         workflow=row["workflow"],
         revision=row["revision"],

@@ -19,6 +19,8 @@ class Process:
 
     def __init__(self, pid: int, report: Path) -> None:
         self.pid = pid
+        # The nursery reaps it, so its number may soon be somebody else's: signals go to the process, not to the number.
+        self._fd = os.pidfd_open(pid)
         self._path = report
         self.dead = False
 
@@ -33,6 +35,11 @@ class Process:
         """Kill it where it is."""
         self.dead = True
         self._signal(signal.SIGKILL)
+
+    def forget(self) -> None:
+        """Kill it if it still lives, and let go of it."""
+        self.kill()
+        os.close(self._fd)
 
     def pause(self) -> None:
         """Stop it where it is."""
@@ -51,7 +58,7 @@ class Process:
 
     def _signal(self, number: signal.Signals) -> None:
         with suppress(ProcessLookupError):
-            os.kill(self.pid, number)
+            signal.pidfd_send_signal(self._fd, number)
 
 
 @dataclass(slots=True)

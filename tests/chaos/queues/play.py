@@ -81,7 +81,7 @@ class Play:
         self._folder = folder
         (folder / "gate").write_bytes(bytes(8))
         self._gate = Gate(folder / "gate")
-        self._births = 0
+        self._processes: list[Process] = []
         self._url = proxy.url if proxy else server.url
         self._moved = (0.0, (0, 0))
         lua = [patch for patch in script.patches if patch.file.endswith(".lua")]
@@ -108,8 +108,8 @@ class Play:
             self.bites["faults that came too late"] = len(due)
             return self._result(time.monotonic() - began)
         finally:
-            for zombie in self.zombies:
-                zombie.process.kill()
+            for process in self._processes:
+                process.forget()
             self._nursery.close()
             self.stage.close()
 
@@ -148,8 +148,7 @@ class Play:
     def spawn(self, key: LoopKey, epoch: int) -> Actor:
         """Start a process for a loop; who ran it before is for the caller to deal with."""
         script = self.script
-        self._births += 1
-        report = self._folder / f"report-{self._births}.json"
+        report = self._folder / f"report-{len(self._processes)}.json"
         order = Order(
             role=key.loop,
             replica=key.replica,
@@ -168,7 +167,9 @@ class Play:
             gate=str(self._folder / "gate"),
         )
         born_at = self.stage.tenure(key)[2]
-        actor = Actor(key.loop, key, epoch, Process(self._nursery.bear(order), report), born_at)
+        process = Process(self._nursery.bear(order), report)
+        self._processes.append(process)
+        actor = Actor(key.loop, key, epoch, process, born_at)
         self.actors[key] = actor
         return actor
 

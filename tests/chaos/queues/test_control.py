@@ -31,14 +31,13 @@ def test_without_transactions_thousands_are_doubled(seed: int, tmp_path: Path) -
 
 
 def _play(nursery: Nursery, client: redis.Redis, url: str, rng: random.Random, folder: Path) -> int:
-    births = 0
+    born: list[Process] = []
     zombies: list[Process] = []
 
     def spawn(role: str) -> Process:
-        nonlocal births
-        births += 1
-        report = folder / f"report-{births}.json"
-        return Process(nursery.bear(order_of(role, url, TOTAL, str(report))), report)
+        report = folder / f"report-{len(born)}.json"
+        born.append(Process(nursery.bear(order_of(role, url, TOTAL, str(report))), report))
+        return born[-1]
 
     cast = {role: spawn(role) for role in ROLES}
     due = [TOTAL * at // (TAKEOVERS + 2) for at in range(1, TAKEOVERS + 1)]
@@ -58,4 +57,6 @@ def _play(nursery: Nursery, client: redis.Redis, url: str, rng: random.Random, f
             zombies.pop().resume()
         time.sleep(0.005)
     seen = Counter(ledger(client))
+    for process in born:
+        process.forget()
     return sum(seen.values()) - len(seen)

@@ -144,6 +144,8 @@ def test_a_wrong_configuration_ends_with_the_code_after_which_systemd_does_not_r
 
 def test_a_workflow_runs_under_the_restrictions_of_the_units(controller: Service, agent: Service, address: str) -> None:
     agent.hear("READY=1")
+    # Ready to run loops is not yet known to the controller: it has to hear which node types there are.
+    wait_until(lambda: "web-1" in wfctl("agent", "ls", address=address).out, "the controller knows the agent")
 
     applied = wfctl("apply", "-f", str(WORKFLOWS / "host-metrics.json"), address=address)
 
