@@ -7,6 +7,7 @@ from collections import abc as _abc
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import duration_pb2 as _duration_pb2
 from google.protobuf import message as _message
+from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from google.protobuf.internal import containers as _containers
 from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 from treadle.v1 import agent_pb2 as _agent_pb2
@@ -563,7 +564,10 @@ class LogBatch(_message.Message):
 
     LINES_FIELD_NUMBER: _builtins.int
     DROPPED_FIELD_NUMBER: _builtins.int
+    RECALL_FIELD_NUMBER: _builtins.int
     dropped: _builtins.int
+    recall: _builtins.int
+    """The LogRecall that it answers; 0 for lines as they come."""
     @_builtins.property
     def lines(self) -> _containers.RepeatedCompositeFieldContainer[_event_pb2.LogLine]: ...
     def __init__(
@@ -571,10 +575,11 @@ class LogBatch(_message.Message):
         *,
         lines: _abc.Iterable[_event_pb2.LogLine] | None = ...,
         dropped: _builtins.int = ...,
+        recall: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["dropped", b"dropped", "lines", b"lines"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["dropped", b"dropped", "lines", b"lines", "recall", b"recall"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -587,17 +592,52 @@ class LogSubscription(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     LOOPS_FIELD_NUMBER: _builtins.int
+    RECALL_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def loops(self) -> _containers.RepeatedCompositeFieldContainer[_loop_pb2.LoopRef]: ...
+    @_builtins.property
+    def recall(self) -> Global___LogRecall:
+        """Lines of the past that somebody wants once."""
+
     def __init__(
         self,
         *,
         loops: _abc.Iterable[_loop_pb2.LoopRef] | None = ...,
+        recall: Global___LogRecall | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["recall", b"recall"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["loops", b"loops"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["loops", b"loops", "recall", b"recall"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___LogSubscription: _TypeAlias = LogSubscription  # noqa: Y015
+
+@_typing.final
+class LogRecall(_message.Message):
+    """Asks for what an agent still remembers of the lines of some loops. Answered with one LogBatch."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ID_FIELD_NUMBER: _builtins.int
+    LOOPS_FIELD_NUMBER: _builtins.int
+    SINCE_TIME_FIELD_NUMBER: _builtins.int
+    id: _builtins.int
+    @_builtins.property
+    def loops(self) -> _containers.RepeatedCompositeFieldContainer[_loop_pb2.LoopRef]: ...
+    @_builtins.property
+    def since_time(self) -> _timestamp_pb2.Timestamp: ...
+    def __init__(
+        self,
+        *,
+        id: _builtins.int = ...,
+        loops: _abc.Iterable[_loop_pb2.LoopRef] | None = ...,
+        since_time: _timestamp_pb2.Timestamp | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["since_time", b"since_time"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["id", b"id", "loops", b"loops", "since_time", b"since_time"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___LogRecall: _TypeAlias = LogRecall  # noqa: Y015

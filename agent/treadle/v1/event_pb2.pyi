@@ -80,6 +80,7 @@ class LogLine(_message.Message):
     LEVEL_FIELD_NUMBER: _builtins.int
     MESSAGE_FIELD_NUMBER: _builtins.int
     AGENT_FIELD_NUMBER: _builtins.int
+    ATTEMPT_FIELD_NUMBER: _builtins.int
     namespace: _builtins.str
     workflow: _builtins.str
     loop: _builtins.str
@@ -88,6 +89,8 @@ class LogLine(_message.Message):
     level: _builtins.str
     message: _builtins.str
     agent: _builtins.str
+    attempt: _builtins.int
+    """Which attempt of the node it was; 0 when that is not known."""
     @_builtins.property
     def time(self) -> _timestamp_pb2.Timestamp: ...
     def __init__(
@@ -102,10 +105,11 @@ class LogLine(_message.Message):
         level: _builtins.str = ...,
         message: _builtins.str = ...,
         agent: _builtins.str = ...,
+        attempt: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["time", b"time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["agent", b"agent", "level", b"level", "loop", b"loop", "message", b"message", "namespace", b"namespace", "node", b"node", "replica", b"replica", "time", b"time", "workflow", b"workflow"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["agent", b"agent", "attempt", b"attempt", "level", b"level", "loop", b"loop", "message", b"message", "namespace", b"namespace", "node", b"node", "replica", b"replica", "time", b"time", "workflow", b"workflow"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -22,33 +22,36 @@ _runtime_version.ValidateProtobufRuntimeVersion(
 _sym_db = _symbol_database.Default()
 
 
+from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 from treadle.v1 import event_pb2 as treadle_dot_v1_dot_event__pb2
 from treadle.v1 import workflow_pb2 as treadle_dot_v1_dot_workflow__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1etreadle/v1/event_service.proto\x12\ntreadle.v1\x1a\x16treadle/v1/event.proto\x1a\x19treadle/v1/workflow.proto\"_\n\x11ListEventsRequest\x12\x11\n\tnamespace\x18\x01 \x01(\t\x12\x10\n\x08workflow\x18\x02 \x01(\t\x12\x11\n\tpage_size\x18\x03 \x01(\x05\x12\x12\n\npage_token\x18\x04 \x01(\t\"P\n\x12ListEventsResponse\x12!\n\x06\x65vents\x18\x01 \x03(\x0b\x32\x11.treadle.v1.Event\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"R\n\x13StreamEventsRequest\x12\x11\n\tnamespace\x18\x01 \x01(\t\x12\x10\n\x08workflow\x18\x02 \x01(\t\x12\x16\n\x0e\x61\x66ter_sequence\x18\x03 \x01(\x03\"8\n\x14StreamEventsResponse\x12 \n\x05\x65vent\x18\x01 \x01(\x0b\x32\x11.treadle.v1.Event\"7\n\x14WatchWorkflowRequest\x12\x11\n\tnamespace\x18\x01 \x01(\t\x12\x0c\n\x04name\x18\x02 \x01(\t\"?\n\x15WatchWorkflowResponse\x12&\n\x08workflow\x18\x01 \x01(\x0b\x32\x14.treadle.v1.Workflow\"F\n\x11StreamLogsRequest\x12\x11\n\tnamespace\x18\x01 \x01(\t\x12\x10\n\x08workflow\x18\x02 \x01(\t\x12\x0c\n\x04loop\x18\x03 \x01(\t\"I\n\x12StreamLogsResponse\x12\"\n\x05lines\x18\x01 \x03(\x0b\x32\x13.treadle.v1.LogLine\x12\x0f\n\x07\x64ropped\x18\x02 \x01(\x03\x32\xd7\x02\n\x0c\x45ventService\x12K\n\nListEvents\x12\x1d.treadle.v1.ListEventsRequest\x1a\x1e.treadle.v1.ListEventsResponse\x12S\n\x0cStreamEvents\x12\x1f.treadle.v1.StreamEventsRequest\x1a .treadle.v1.StreamEventsResponse0\x01\x12V\n\rWatchWorkflow\x12 .treadle.v1.WatchWorkflowRequest\x1a!.treadle.v1.WatchWorkflowResponse0\x01\x12M\n\nStreamLogs\x12\x1d.treadle.v1.StreamLogsRequest\x1a\x1e.treadle.v1.StreamLogsResponse0\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1etreadle/v1/event_service.proto\x12\ntreadle.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x16treadle/v1/event.proto\x1a\x19treadle/v1/workflow.proto\"x\n\x0b\x45ventFilter\x12\r\n\x05kinds\x18\x01 \x03(\t\x12\x0c\n\x04name\x18\x02 \x01(\t\x12\r\n\x05\x63odes\x18\x03 \x03(\t\x12\r\n\x05\x61\x63tor\x18\x04 \x01(\t\x12.\n\nsince_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\x88\x01\n\x11ListEventsRequest\x12\x11\n\tnamespace\x18\x01 \x01(\t\x12\x10\n\x08workflow\x18\x02 \x01(\t\x12\x11\n\tpage_size\x18\x03 \x01(\x05\x12\x12\n\npage_token\x18\x04 \x01(\t\x12\'\n\x06\x66ilter\x18\x05 \x01(\x0b\x32\x17.treadle.v1.EventFilter\"P\n\x12ListEventsResponse\x12!\n\x06\x65vents\x18\x01 \x03(\x0b\x32\x11.treadle.v1.Event\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"{\n\x13StreamEventsRequest\x12\x11\n\tnamespace\x18\x01 \x01(\t\x12\x10\n\x08workflow\x18\x02 \x01(\t\x12\x16\n\x0e\x61\x66ter_sequence\x18\x03 \x01(\x03\x12\'\n\x06\x66ilter\x18\x04 \x01(\x0b\x32\x17.treadle.v1.EventFilter\"8\n\x14StreamEventsResponse\x12 \n\x05\x65vent\x18\x01 \x01(\x0b\x32\x11.treadle.v1.Event\"7\n\x14WatchWorkflowRequest\x12\x11\n\tnamespace\x18\x01 \x01(\t\x12\x0c\n\x04name\x18\x02 \x01(\t\"?\n\x15WatchWorkflowResponse\x12&\n\x08workflow\x18\x01 \x01(\x0b\x32\x14.treadle.v1.Workflow\"\x93\x01\n\x11StreamLogsRequest\x12\x11\n\tnamespace\x18\x01 \x01(\t\x12\x10\n\x08workflow\x18\x02 \x01(\t\x12\x0c\n\x04loop\x18\x03 \x01(\t\x12\x0c\n\x04node\x18\x04 \x01(\t\x12\r\n\x05level\x18\x05 \x01(\t\x12.\n\nsince_time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"I\n\x12StreamLogsResponse\x12\"\n\x05lines\x18\x01 \x03(\x0b\x32\x13.treadle.v1.LogLine\x12\x0f\n\x07\x64ropped\x18\x02 \x01(\x03\x32\xd7\x02\n\x0c\x45ventService\x12K\n\nListEvents\x12\x1d.treadle.v1.ListEventsRequest\x1a\x1e.treadle.v1.ListEventsResponse\x12S\n\x0cStreamEvents\x12\x1f.treadle.v1.StreamEventsRequest\x1a .treadle.v1.StreamEventsResponse0\x01\x12V\n\rWatchWorkflow\x12 .treadle.v1.WatchWorkflowRequest\x1a!.treadle.v1.WatchWorkflowResponse0\x01\x12M\n\nStreamLogs\x12\x1d.treadle.v1.StreamLogsRequest\x1a\x1e.treadle.v1.StreamLogsResponse0\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'treadle.v1.event_service_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_LISTEVENTSREQUEST']._serialized_start=97
-  _globals['_LISTEVENTSREQUEST']._serialized_end=192
-  _globals['_LISTEVENTSRESPONSE']._serialized_start=194
-  _globals['_LISTEVENTSRESPONSE']._serialized_end=274
-  _globals['_STREAMEVENTSREQUEST']._serialized_start=276
-  _globals['_STREAMEVENTSREQUEST']._serialized_end=358
-  _globals['_STREAMEVENTSRESPONSE']._serialized_start=360
-  _globals['_STREAMEVENTSRESPONSE']._serialized_end=416
-  _globals['_WATCHWORKFLOWREQUEST']._serialized_start=418
-  _globals['_WATCHWORKFLOWREQUEST']._serialized_end=473
-  _globals['_WATCHWORKFLOWRESPONSE']._serialized_start=475
-  _globals['_WATCHWORKFLOWRESPONSE']._serialized_end=538
-  _globals['_STREAMLOGSREQUEST']._serialized_start=540
-  _globals['_STREAMLOGSREQUEST']._serialized_end=610
-  _globals['_STREAMLOGSRESPONSE']._serialized_start=612
-  _globals['_STREAMLOGSRESPONSE']._serialized_end=685
-  _globals['_EVENTSERVICE']._serialized_start=688
-  _globals['_EVENTSERVICE']._serialized_end=1031
+  _globals['_EVENTFILTER']._serialized_start=130
+  _globals['_EVENTFILTER']._serialized_end=250
+  _globals['_LISTEVENTSREQUEST']._serialized_start=253
+  _globals['_LISTEVENTSREQUEST']._serialized_end=389
+  _globals['_LISTEVENTSRESPONSE']._serialized_start=391
+  _globals['_LISTEVENTSRESPONSE']._serialized_end=471
+  _globals['_STREAMEVENTSREQUEST']._serialized_start=473
+  _globals['_STREAMEVENTSREQUEST']._serialized_end=596
+  _globals['_STREAMEVENTSRESPONSE']._serialized_start=598
+  _globals['_STREAMEVENTSRESPONSE']._serialized_end=654
+  _globals['_WATCHWORKFLOWREQUEST']._serialized_start=656
+  _globals['_WATCHWORKFLOWREQUEST']._serialized_end=711
+  _globals['_WATCHWORKFLOWRESPONSE']._serialized_start=713
+  _globals['_WATCHWORKFLOWRESPONSE']._serialized_end=776
+  _globals['_STREAMLOGSREQUEST']._serialized_start=779
+  _globals['_STREAMLOGSREQUEST']._serialized_end=926
+  _globals['_STREAMLOGSRESPONSE']._serialized_start=928
+  _globals['_STREAMLOGSRESPONSE']._serialized_end=1001
+  _globals['_EVENTSERVICE']._serialized_start=1004
+  _globals['_EVENTSERVICE']._serialized_end=1347
 # @@protoc_insertion_point(module_scope)

@@ -82,7 +82,7 @@ class EventServiceServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def StreamLogs(self, request, context):
-        """What nodes log and print from now on. Bounded: lines are dropped before a loop waits.
+        """What nodes logged and printed lately, if asked for, and from now on. Bounded: lines are dropped before a loop waits.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -39,7 +39,7 @@ class EventServiceStub:
     WatchWorkflow: _grpc.UnaryStreamMultiCallable[_event_service_pb2.WatchWorkflowRequest, _event_service_pb2.WatchWorkflowResponse]
     """The workflow now, and again whenever it changed; the figures at most once a second."""
     StreamLogs: _grpc.UnaryStreamMultiCallable[_event_service_pb2.StreamLogsRequest, _event_service_pb2.StreamLogsResponse]
-    """What nodes log and print from now on. Bounded: lines are dropped before a loop waits."""
+    """What nodes logged and printed lately, if asked for, and from now on. Bounded: lines are dropped before a loop waits."""
 
 @_typing.type_check_only
 class EventServiceAsyncStub(EventServiceStub):
@@ -52,7 +52,7 @@ class EventServiceAsyncStub(EventServiceStub):
     WatchWorkflow: _aio.UnaryStreamMultiCallable[_event_service_pb2.WatchWorkflowRequest, _event_service_pb2.WatchWorkflowResponse]  # type: ignore[assignment]
     """The workflow now, and again whenever it changed; the figures at most once a second."""
     StreamLogs: _aio.UnaryStreamMultiCallable[_event_service_pb2.StreamLogsRequest, _event_service_pb2.StreamLogsResponse]  # type: ignore[assignment]
-    """What nodes log and print from now on. Bounded: lines are dropped before a loop waits."""
+    """What nodes logged and printed lately, if asked for, and from now on. Bounded: lines are dropped before a loop waits."""
 
 class EventServiceServicer(metaclass=_abc_1.ABCMeta):
     """What happens, as streams."""
@@ -86,6 +86,6 @@ class EventServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _event_service_pb2.StreamLogsRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_abc.Iterator[_event_service_pb2.StreamLogsResponse], _abc.AsyncIterator[_event_service_pb2.StreamLogsResponse]]:
-        """What nodes log and print from now on. Bounded: lines are dropped before a loop waits."""
+        """What nodes logged and printed lately, if asked for, and from now on. Bounded: lines are dropped before a loop waits."""
 
 def add_EventServiceServicer_to_server(servicer: EventServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

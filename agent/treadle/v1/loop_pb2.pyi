@@ -280,6 +280,54 @@ class LoopIncident(_message.Message):
 Global___LoopIncident: _TypeAlias = LoopIncident  # noqa: Y015
 
 @_typing.final
+class LoopActivity(_message.Message):
+    """What a replica that runs is doing, as its host saw it last."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CODE_FIELD_NUMBER: _builtins.int
+    NODE_FIELD_NUMBER: _builtins.int
+    QUEUE_FIELD_NUMBER: _builtins.int
+    SINCE_TIME_FIELD_NUMBER: _builtins.int
+    ATTEMPT_FIELD_NUMBER: _builtins.int
+    NEXT_TIME_FIELD_NUMBER: _builtins.int
+    MESSAGE_FIELD_NUMBER: _builtins.int
+    code: _builtins.str
+    """working, retrying, waiting-input, no-work, queue-full, out-of-memory or commit-refused."""
+    node: _builtins.str
+    """The node at work, or that has no work."""
+    queue: _builtins.str
+    """The queue that is full, or empty."""
+    attempt: _builtins.int
+    """Which attempt of the node is under way, or comes next."""
+    message: _builtins.str
+    """The error behind it, if there is one."""
+    @_builtins.property
+    def since_time(self) -> _timestamp_pb2.Timestamp: ...
+    @_builtins.property
+    def next_time(self) -> _timestamp_pb2.Timestamp:
+        """When the next attempt begins."""
+
+    def __init__(
+        self,
+        *,
+        code: _builtins.str = ...,
+        node: _builtins.str = ...,
+        queue: _builtins.str = ...,
+        since_time: _timestamp_pb2.Timestamp | None = ...,
+        attempt: _builtins.int = ...,
+        next_time: _timestamp_pb2.Timestamp | None = ...,
+        message: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["next_time", b"next_time", "since_time", b"since_time"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempt", b"attempt", "code", b"code", "message", b"message", "next_time", b"next_time", "node", b"node", "queue", b"queue", "since_time", b"since_time"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___LoopActivity: _TypeAlias = LoopActivity  # noqa: Y015
+
+@_typing.final
 class LoopStatus(_message.Message):
     """What an agent says of one replica. The later `sequence`, then the later report, wins."""
 
@@ -304,6 +352,10 @@ class LoopStatus(_message.Message):
     RETRIES_FIELD_NUMBER: _builtins.int
     DEAD_LETTERS_FIELD_NUMBER: _builtins.int
     INCIDENTS_FIELD_NUMBER: _builtins.int
+    ACTIVITY_FIELD_NUMBER: _builtins.int
+    BLOCKED_S_FIELD_NUMBER: _builtins.int
+    LAST_COMMIT_TIME_FIELD_NUMBER: _builtins.int
+    RETRY_TIME_FIELD_NUMBER: _builtins.int
     epoch: _builtins.int
     incarnation: _builtins.int
     """How often it was incarnated under this epoch."""
@@ -321,6 +373,8 @@ class LoopStatus(_message.Message):
     retries: _builtins.int
     dead_letters: _builtins.int
     """Messages that it made dead letters."""
+    blocked_s: _builtins.float
+    """Seconds that it has waited for room in full queues since this incarnation began."""
     @_builtins.property
     def loop(self) -> Global___LoopRef: ...
     @_builtins.property
@@ -334,6 +388,14 @@ class LoopStatus(_message.Message):
     @_builtins.property
     def incidents(self) -> _containers.RepeatedCompositeFieldContainer[Global___LoopIncident]:
         """The last few, oldest first."""
+
+    @_builtins.property
+    def activity(self) -> Global___LoopActivity: ...
+    @_builtins.property
+    def last_commit_time(self) -> _timestamp_pb2.Timestamp: ...
+    @_builtins.property
+    def retry_time(self) -> _timestamp_pb2.Timestamp:
+        """When it is started again, in BACKOFF."""
 
     def __init__(
         self,
@@ -357,10 +419,14 @@ class LoopStatus(_message.Message):
         retries: _builtins.int = ...,
         dead_letters: _builtins.int = ...,
         incidents: _abc.Iterable[Global___LoopIncident] | None = ...,
+        activity: Global___LoopActivity | None = ...,
+        blocked_s: _builtins.float = ...,
+        last_commit_time: _timestamp_pb2.Timestamp | None = ...,
+        retry_time: _timestamp_pb2.Timestamp | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["loop", b"loop", "reason", b"reason", "start_time", b"start_time"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["activity", b"activity", "last_commit_time", b"last_commit_time", "loop", b"loop", "reason", b"reason", "retry_time", b"retry_time", "start_time", b"start_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["committed", b"committed", "dead_letters", b"dead_letters", "duration_log2_ns", b"duration_log2_ns", "epoch", b"epoch", "errors", b"errors", "idle_ticks", b"idle_ticks", "in_flight", b"in_flight", "incarnation", b"incarnation", "incidents", b"incidents", "iterations_per_second", b"iterations_per_second", "loop", b"loop", "nodes", b"nodes", "process_id", b"process_id", "reason", b"reason", "restarts", b"restarts", "retries", b"retries", "sequence", b"sequence", "start_time", b"start_time", "state", b"state"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["activity", b"activity", "blocked_s", b"blocked_s", "committed", b"committed", "dead_letters", b"dead_letters", "duration_log2_ns", b"duration_log2_ns", "epoch", b"epoch", "errors", b"errors", "idle_ticks", b"idle_ticks", "in_flight", b"in_flight", "incarnation", b"incarnation", "incidents", b"incidents", "iterations_per_second", b"iterations_per_second", "last_commit_time", b"last_commit_time", "loop", b"loop", "nodes", b"nodes", "process_id", b"process_id", "reason", b"reason", "restarts", b"restarts", "retries", b"retries", "retry_time", b"retry_time", "sequence", b"sequence", "start_time", b"start_time", "state", b"state"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -445,6 +445,7 @@ class ExplainLoopRequest(_message.Message):
     namespace: _builtins.str
     workflow: _builtins.str
     loop: _builtins.str
+    """The loop of the workflow that has most to tell when empty."""
     def __init__(
         self,
         *,
@@ -461,23 +462,62 @@ class ExplainLoopRequest(_message.Message):
 Global___ExplainLoopRequest: _TypeAlias = ExplainLoopRequest  # noqa: Y015
 
 @_typing.final
+class Evidence(_message.Message):
+    """Something that was seen, and that the sentence rests on."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SUBJECT_FIELD_NUMBER: _builtins.int
+    FACT_FIELD_NUMBER: _builtins.int
+    subject: _builtins.str
+    """What it is about, as in "queue prices" or "agent host-2"."""
+    fact: _builtins.str
+    def __init__(
+        self,
+        *,
+        subject: _builtins.str = ...,
+        fact: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["fact", b"fact", "subject", b"subject"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Evidence: _TypeAlias = Evidence  # noqa: Y015
+
+@_typing.final
 class ExplainLoopResponse(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     SENTENCE_FIELD_NUMBER: _builtins.int
     REASON_FIELD_NUMBER: _builtins.int
+    LOOP_FIELD_NUMBER: _builtins.int
+    EVIDENCE_FIELD_NUMBER: _builtins.int
+    FIX_FIELD_NUMBER: _builtins.int
     sentence: _builtins.str
+    loop: _builtins.str
+    """The loop that the sentence is about."""
+    fix: _builtins.str
+    """The command that helps, if one does."""
     @_builtins.property
-    def reason(self) -> _loop_pb2.Reason: ...
+    def reason(self) -> _loop_pb2.Reason:
+        """Its code is that of the sentence."""
+
+    @_builtins.property
+    def evidence(self) -> _containers.RepeatedCompositeFieldContainer[Global___Evidence]: ...
     def __init__(
         self,
         *,
         sentence: _builtins.str = ...,
         reason: _loop_pb2.Reason | None = ...,
+        loop: _builtins.str = ...,
+        evidence: _abc.Iterable[Global___Evidence] | None = ...,
+        fix: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["reason", b"reason"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["reason", b"reason", "sentence", b"sentence"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["evidence", b"evidence", "fix", b"fix", "loop", b"loop", "reason", b"reason", "sentence", b"sentence"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

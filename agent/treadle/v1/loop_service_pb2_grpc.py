@@ -137,7 +137,7 @@ class LoopServiceServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def ExplainLoop(self, request, context):
-        """Says in one sentence why a loop does not run, lags or waits.
+        """Says in one sentence, with the evidence, why a loop does not run, lags or waits.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

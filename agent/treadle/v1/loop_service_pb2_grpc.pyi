@@ -44,7 +44,7 @@ class LoopServiceStub:
     ScaleLoop: _grpc.UnaryUnaryMultiCallable[_loop_service_pb2.ScaleLoopRequest, _loop_service_pb2.ScaleLoopResponse]
     """Changes how many replicas a loop has; its tails follow. Refused where replicas would break its promises."""
     ExplainLoop: _grpc.UnaryUnaryMultiCallable[_loop_service_pb2.ExplainLoopRequest, _loop_service_pb2.ExplainLoopResponse]
-    """Says in one sentence why a loop does not run, lags or waits."""
+    """Says in one sentence, with the evidence, why a loop does not run, lags or waits."""
 
 @_typing.type_check_only
 class LoopServiceAsyncStub(LoopServiceStub):
@@ -62,7 +62,7 @@ class LoopServiceAsyncStub(LoopServiceStub):
     ScaleLoop: _aio.UnaryUnaryMultiCallable[_loop_service_pb2.ScaleLoopRequest, _loop_service_pb2.ScaleLoopResponse]  # type: ignore[assignment]
     """Changes how many replicas a loop has; its tails follow. Refused where replicas would break its promises."""
     ExplainLoop: _aio.UnaryUnaryMultiCallable[_loop_service_pb2.ExplainLoopRequest, _loop_service_pb2.ExplainLoopResponse]  # type: ignore[assignment]
-    """Says in one sentence why a loop does not run, lags or waits."""
+    """Says in one sentence, with the evidence, why a loop does not run, lags or waits."""
 
 class LoopServiceServicer(metaclass=_abc_1.ABCMeta):
     """Loops: look at them, stop and start them."""
@@ -131,6 +131,6 @@ class LoopServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _loop_service_pb2.ExplainLoopRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_loop_service_pb2.ExplainLoopResponse, _abc.Awaitable[_loop_service_pb2.ExplainLoopResponse]]:
-        """Says in one sentence why a loop does not run, lags or waits."""
+        """Says in one sentence, with the evidence, why a loop does not run, lags or waits."""
 
 def add_LoopServiceServicer_to_server(servicer: LoopServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...
