@@ -76,7 +76,8 @@ class Feed:
         self._readers.setdefault(reader.queue, []).append(reader)
         if has_data or reader.counted:
             self.want(reader)
-        else:
+        if not reader.counted:
+            # With data too: nobody rings for the end of a queue whose last writer has completed before.
             self._register(reader)
 
     def drop(self, reader: Reader) -> None:

@@ -50,6 +50,21 @@ def test_messages_arrive_in_order_and_the_queue_ends_with_its_last_writer(world:
     assert (stats.depth, stats.bytes, stats.pushed, stats.committed) == (0, 0, 5000, 5000)
 
 
+def test_a_busy_reader_learns_of_an_end_that_came_before_it(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("treadle.queues.feed.HOT_S", 1e9)  # it never has reason to ask for a ring
+    world.do(lambda admin: admin.enter_writers({"q": [A]}))
+    world.assign(A, B)
+    host = world.host()
+    writer = host.open(spec(A, writes=["q"]))
+    push(writer, "q", range(10))
+    writer.append((), (), completes=True)
+    settle(writer)
+
+    reader = host.open(spec(B, reads=["q"]))
+
+    assert take_all(reader, "q") == list(range(10))
+
+
 def test_a_queue_does_not_end_while_another_writer_is_open(world: World) -> None:
     world.do(lambda admin: admin.enter_writers({"q": [A, loop("c")]}))
     world.assign(A, B)
