@@ -66,6 +66,41 @@ def test_a_loop_that_fails_six_times_is_in_error_says_why_and_comes_back_when_as
     assert troubled.loop("broken/source")["state"] == "LOOP_STATE_RUNNING"
 
 
+def strict(flag: Path) -> Document:
+    """Return two loops, one of which stops them both when it fails."""
+    settings = {"retry": {"max_attempts": 1, "on_exhausted": "stop-workflow"}, "with": {"flag": str(flag)}}
+    return {
+        "name": "strict",
+        "nodes": [
+            node("source", "producer", 0, uses="test.broken", **settings),
+            node("other", "producer", 0, uses="generate", interval="10ms"),
+        ],
+        "edges": [],
+    }
+
+
+def test_a_node_that_stops_its_workflow_says_so_for_every_loop_and_a_start_runs_it_again(troubled: Dev) -> None:
+    flag = troubled.folder / "strict"
+    assert troubled.wfctl("apply", "-f", save(troubled.folder, strict(flag))).code == 0
+    flag.touch()
+    loops = ("strict/source", "strict/other")
+    wait_until(lambda: {troubled.loop(loop)["state"] for loop in loops} == {"LOOP_STATE_STOPPED"}, "all loops stop")
+
+    for loop in loops:
+        why = troubled.wfctl("why", loop)
+        assert why.code == 0
+        assert len(why.out.strip().splitlines()) == 1
+        assert "source failed and stops its whole workflow: node 'source'" in why.out
+        assert "the machine is on fire" in why.out
+        assert "wfctl start strict" in why.out
+    assert "workflow-stopped" in troubled.wfctl("events", "strict").out
+    assert 'raise ValueError("the machine is on fire")' in troubled.wfctl("describe", "loop", "strict/source").out
+
+    flag.unlink()
+    assert troubled.wfctl("start", "strict").code == 0
+    assert {troubled.loop(loop)["state"] for loop in loops} == {"LOOP_STATE_RUNNING"}
+
+
 def test_a_message_that_ends_its_process_is_a_dead_letter_and_comes_back_once_when_replayed(troubled: Dev) -> None:
     flag = troubled.folder / "deadly"
     flag.touch()

@@ -206,7 +206,8 @@ def _fail(record: Record, run: Run, ended: Ended, *, now: float, jitter: float) 
         return True
     if ended.on_exhausted == "stop-workflow":
         cause = ended.why or Why("failed", "it failed")
-        _settle(record, run, State.ERROR, Why("stop-workflow", cause.message, cause.node, cause.traceback, cause.type))
+        message = f"node '{cause.node}': {cause.message}" if cause.node else cause.message
+        _settle(record, run, State.ERROR, Why("stop-workflow", message, cause.node, cause.traceback, cause.type))
         return True
     policy = wanted.plan.restart
     if policy.mode == "never" and ended.on_exhausted == "restart-loop":

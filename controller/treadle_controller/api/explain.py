@@ -6,6 +6,7 @@ from collections.abc import Mapping
 
 from treadle.queues.stats import QueueStats
 from treadle.workflow import Queue
+from treadle_controller.cluster import halt
 from treadle_controller.cluster.model import Desired, LoopRecord, State, Why
 from treadle_controller.cluster.phase import Standing
 from treadle_controller.leader.image import Image, WorkflowImage
@@ -21,6 +22,9 @@ def explain(
     if redis and standing.state in (State.PENDING, State.ASSIGNED, State.BACKOFF):
         return Why("redis-unreachable", f"{loop.name} waits for the queues: {redis}.")
     if loop.desired is Desired.STOPPED and standing.state is State.STOPPED:
+        if workflow.record.why_code == halt.CODE:
+            again = f"`wfctl start {workflow.name}` starts it again"
+            return Why(halt.CODE, f"{loop.name} is stopped: {workflow.record.why}; {again}.")
         return Why("stopped", f"{loop.name} was stopped by somebody; `wfctl start` starts it.")
     if standing.state is State.RUNNING:
         full = [name for name in loop.plan.writes if _is_full(image.queue_of(workflow, name), figures.get(name))]

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Final
 
 from sqlalchemy import Connection
 
+from treadle_controller.cluster import halt
 from treadle_controller.cluster.model import Desired, LoopRecord
 from treadle_controller.errors import Conflict, NotFound, Refused
 from treadle_controller.leader.image import WorkflowImage
@@ -56,7 +57,8 @@ class Commands:
             return found, loops
         changed = [replace(one, desired=desired) for one in loops if one.desired is not desired]
         verbs = {Desired.RUNNING: "started", Desired.PAUSED: "paused", Desired.STOPPED: "stopped"}
-        await self._put(found, changed, code=f"loop-{verbs[desired]}", actor=actor)
+        also = self._end_halt(found) if desired is Desired.RUNNING else None
+        await self._put(found, changed, code=f"loop-{verbs[desired]}", actor=actor, also=also)
         return found, self._again(found, loops)
 
     async def restart(
@@ -68,7 +70,7 @@ class Commands:
         if dry:
             return found, loops
         changed = [self._restarted(one, fresh=fresh) for one in loops]
-        await self._put(found, changed, code="loop-restarted", actor=actor)
+        await self._put(found, changed, code="loop-restarted", actor=actor, also=self._end_halt(found))
         return found, self._again(found, loops)
 
     async def scale(
@@ -153,6 +155,14 @@ class Commands:
         self._leader.touch(workflow.name)
         if changed or also is not None:
             await self._leader.store.write(write)
+
+    def _end_halt(self, workflow: WorkflowImage) -> Callable[[Connection], None] | None:
+        """Forget that a node stopped the workflow, if one did: somebody starts it again."""
+        if workflow.record.why_code != halt.CODE:
+            return None
+        workflow.record = record = replace(workflow.record, why_code="", why="")
+        namespace = self._image.namespace
+        return lambda connection: workflows.put_workflow(connection, namespace, record)
 
     def _restarted(self, loop: LoopRecord, *, fresh: bool) -> LoopRecord:
         restarts = loop.restarts + 1

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 from treadle.workflow.node_type import NodeType
 from treadle.workflow.plan import Compiled, Plan, Queue
+from treadle_controller.cluster import halt
 from treadle_controller.cluster.fleet import Fleet
 from treadle_controller.cluster.model import Assignment, Desired, LoopRecord, Observed, ReplicaId, State, Why
 from treadle_controller.cluster.phase import Standing, replica_standing, worst
@@ -172,7 +173,10 @@ class Image:
             return Standing(State.DRAINING, Why("completing", "it has completed, which is being stored"))
         assignment = workflow.assignments.get(id_)
         agent = self.fleet.get(assignment.agent) if assignment is not None else None
-        return replica_standing(loop, assignment, workflow.observed.get(id_), agent, workflow.waits.get(id_))
+        found = replica_standing(loop, assignment, workflow.observed.get(id_), agent, workflow.waits.get(id_))
+        if found.state is State.STOPPED and found.why is None and workflow.record.why_code == halt.CODE:
+            return Standing(State.STOPPED, Why(halt.CODE, workflow.record.why))
+        return found
 
     def loop_standing(self, workflow: WorkflowImage, loop: LoopRecord) -> Standing:
         return worst(self.standing(workflow, loop, id_) for id_ in loop.replicas)

@@ -6,7 +6,7 @@ import asyncio
 from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
-from treadle_controller.cluster import rollout
+from treadle_controller.cluster import halt, rollout
 from treadle_controller.cluster.model import Why
 from treadle_controller.cluster.rollout import Rollout, RolloutState, Scene, Verdict
 from treadle_controller.leader.applying import Applying
@@ -72,8 +72,8 @@ class Rolling:
 
     async def _look(self, workflow: WorkflowImage, watched: Rollout) -> None:
         now = self._leader.clock()
-        if not self._leader.link.up:
-            watched.since = now  # no revision is to blame for queues that can't be reached
+        if not self._leader.link.up or workflow.record.why_code == halt.CODE:
+            watched.since = now  # queues that can't be reached, or nothing that is meant to run, say nothing of it
             return
         healthy = workflow.record.healthy
         scene = Scene(workflow.loops, workflow.assignments, workflow.observed, workflow.waits, healthy)

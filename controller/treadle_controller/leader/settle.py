@@ -6,9 +6,11 @@ from collections.abc import Callable, Collection
 from dataclasses import replace
 from typing import Final
 
+from treadle_controller.cluster import halt
 from treadle_controller.cluster.actions import Action, Drop, Free, Place, Probe, Release, Update, Wait
-from treadle_controller.cluster.model import Assignment, ReplicaId, State, Why
+from treadle_controller.cluster.model import Assignment, Desired, ReplicaId, State, Why
 from treadle_controller.cluster.reconciler import reconcile
+from treadle_controller.cluster.rollout import RolloutState
 from treadle_controller.leader.changes import Changes
 from treadle_controller.leader.image import Image, Probing, WorkflowImage
 from treadle_controller.leader.journal import Journal
@@ -30,6 +32,10 @@ class Settler:
     def settle(self, workflow: WorkflowImage, changes: Changes, only: Collection[str] | None = None) -> None:
         """Reconcile until nothing is left to do now; `only` names the loops that anything happened to."""
         before = workflow.waits
+        why = halt.cause(workflow.loops, workflow.assignments, workflow.observed, only)
+        if why is not None:
+            self._halt(workflow, why, changes)
+            only = None
         for _ in range(_MOST_PASSES):
             if workflow.waiting:
                 only = None
@@ -41,6 +47,18 @@ class Settler:
             if all(isinstance(action, Wait | Probe | Place) for action in actions):
                 break  # a placement calls for nothing more: its tails were placed with it
         self._tell_new_waits(workflow, before)
+
+    def _halt(self, workflow: WorkflowImage, why: Why, changes: Changes) -> None:
+        """Want nothing of a workflow to run; why is kept with it until somebody starts it."""
+        state = workflow.record.state
+        if state == RolloutState.PROGRESSING:
+            state = int(RolloutState.UNHEALTHY)
+        workflow.record = replace(workflow.record, state=state, why_code=why.code, why=why.message)
+        changes.judged.append(workflow.record)
+        stopped = [replace(loop, desired=Desired.STOPPED) for loop in workflow.loops.values() if not loop.removed]
+        workflow.put_loops(stopped)
+        changes.loops |= {(workflow.name, loop.name): loop for loop in stopped}
+        self._journal.add("workflow", workflow.name, "workflow-stopped", why.message, workflow=workflow.name)
 
     def _apply(self, workflow: WorkflowImage, action: Action, changes: Changes) -> None:
         match action:
