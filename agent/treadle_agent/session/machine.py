@@ -189,7 +189,7 @@ class Machine:
             case "assignments":
                 return self._assignments(message.assignments, now)
             case "heartbeat_answer":
-                self._beat_answered(message.heartbeat_answer.sequence, now)
+                return self._beat_answered(message.heartbeat_answer, now)
             case "report_answer":
                 self._report_answered(message.report_answer)
             case "log_subscription":
@@ -327,14 +327,19 @@ class Machine:
             beat.redis_silence.FromMilliseconds(round(self.redis_silence_s * 1e3))
         return [self._request(heartbeat=beat)]
 
-    def _beat_answered(self, sequence: int, now: float) -> None:
+    def _beat_answered(self, answer: wire.HeartbeatAnswer, now: float) -> list[Output]:
+        # Answers come after the sets that were sent before them; an older controller tells none.
+        if answer.assignments and answer.assignments != (self._reference or 0):
+            return self._give_up(f"the set is {answer.assignments}, but we have {self._reference}", now)
+        sequence = answer.sequence
         sent = self._beats.get(sequence)
         if sent is None:
-            return
+            return []
         self._round_trips.append(max(0.0, now - sent))
         self.contact_at = sent
         self._attempts = 0  # this controller answers: the next failure is a first one
         self._beats = {number: at for number, at in self._beats.items() if number > sequence}
+        return []
 
     def _report_answered(self, answer: wire.ReportAnswer) -> None:
         sent = self._reports.pop(answer.sequence, None)

@@ -113,13 +113,13 @@ class Loops:
     def take(self, message: wire.Assignments) -> None:
         """Take in assignments and releases."""
         wanted = [self._read(assignment) for assignment in message.set]
+        for release in message.releases:
+            self._take_release(release)
         if message.kind == wire.ASSIGNMENTS_KIND_COMPLETE:
             kept = {address_of(assignment.loop) for assignment in message.set}
             for record in list(self._records.values()):
                 if record.address not in kept:
                     self._release(record)
-        for release in message.releases:
-            self._take_release(release)
         for each in wanted:
             if each is not None:
                 record = self._records.setdefault(each.address, Record(each.address))

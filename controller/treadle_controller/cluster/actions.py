@@ -16,6 +16,7 @@ class Place:
     loop: LoopRecord
     forget: bool = False  # its node state first
     reopen: bool = False  # it had completed
+    heard: bool = False  # its agent may know it already, at this epoch or an older one
 
 
 @dataclass(frozen=True, slots=True)

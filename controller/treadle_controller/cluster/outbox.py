@@ -32,6 +32,11 @@ class Outbox(Generic[T]):
         self._waiting: dict[Hashable, T] = {}
         self._sent_at = float("-inf")
 
+    @property
+    def version(self) -> int:
+        """The version of the set that was taken last."""
+        return self._version
+
     def complete(self, now: float) -> int:
         """Begin anew with a full set: what waited is in it. Returns its version."""
         self._waiting.clear()

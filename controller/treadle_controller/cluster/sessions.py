@@ -97,6 +97,13 @@ class Sessions:
     def lease_s(self) -> float:
         return self.interval_s * self._settings.lease_intervals
 
+    def begin(self, now: float) -> None:
+        """Count the grace from now: only from here on can agents come back."""
+        self._judges_from = max(self._judges_from, now + self._settings.grace_s + self.lease_s)
+        for record in self._records.values():
+            if record.deadline is not None:
+                record.deadline = max(record.deadline, self._judges_from)
+
     def expect(self, agent: str) -> None:
         """Know an agent from before the controller started; it may come back within the grace."""
         self._records[agent] = _Record(deadline=self._judges_from)

@@ -90,10 +90,11 @@ class Leader:
             for assignment in workflow.assignments.values():
                 loop = workflow.loops.get(assignment.id.loop)
                 if assignment.held and not assignment.releasing and loop is not None:
-                    self.unsent[assignment.id] = Place(assignment.id, assignment.agent, loop)
+                    self.unsent[assignment.id] = Place(assignment.id, assignment.agent, loop, heard=True)
             workflow.was_completed = self.image.is_completed(workflow)
             self.rolling.watch(workflow)
-        await self.link.start()
+        await self.link.start()  # which takes its time when Redis does not answer
+        self.roster.sessions.begin(self.clock())
 
     async def run(self) -> None:
         """Run rounds, timers and the beat until one of them fails or all are cancelled."""
@@ -289,7 +290,7 @@ class Leader:
                 self.image.put_assignment(workflow, new)
                 self.changes.assignments[id_] = new
                 if new.held:
-                    self.unsent[id_] = Place(id_, new.agent, loop)
+                    self.unsent[id_] = Place(id_, new.agent, loop, heard=True)
         self.changes.epoch = self.image.epoch
 
     def _wake_up(self) -> None:

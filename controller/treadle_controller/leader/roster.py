@@ -219,7 +219,7 @@ class Roster:
             self.sessions.measured(stream.agent, beat.round_trip.ToTimedelta().total_seconds())
         silence_s = beat.redis_silence.ToTimedelta().total_seconds()
         self.leaving.redis(stream.agent, reachable=beat.redis_reachable, silence_s=silence_s)
-        stream.send(pb.SessionResponse(heartbeat_answer=pb.HeartbeatAnswer(sequence=beat.sequence)))
+        stream.answer_beat(beat.sequence)
 
     def report(self, stream: AgentStream, report: pb.Report) -> None:
         answers = self.observe(stream.agent, report.statuses)
@@ -254,6 +254,8 @@ class Roster:
         if workflow is None or assignment is None or assignment.agent != agent or status.epoch != assignment.epoch:
             return pb.STATUS_ANSWER_IGNORED
         new, old = wire.observed(status), workflow.observed.get(id_)
+        if new is not None and assignment.releasing and not new.sequence:
+            new = replace(new, sequence=assignment.sequence)  # the answer to a release: nothing of it is there any more
         if new is None or (old is not None and new.is_older_than(old)):
             return pb.STATUS_ANSWER_IGNORED
         workflow.observed[id_] = new

@@ -19,7 +19,7 @@ _MOST_PASSES: Final = 16  # a workflow needs three or four; more means that two 
 
 
 class Settler:
-    """Applies actions to the image. `unsent` are placements that Redis has not admitted yet: no agent knows them."""
+    """Applies actions to the image. `unsent` are placements that Redis has not admitted yet; few agents know theirs."""
 
     def __init__(
         self, image: Image, journal: Journal, unsent: dict[ReplicaId, Place], clock: Callable[[], float]
@@ -116,7 +116,8 @@ class Settler:
         new = replace(old, releasing=True, sequence=old.sequence + 1)
         self._put(workflow, new, changes)
         self._tell(workflow, action.id, "loop-draining", f"drained on {new.agent}: {action.why.message}")
-        if action.id in self._unsent:  # no agent ever heard of it
+        waiting = self._unsent.get(action.id)
+        if waiting is not None and not waiting.heard:
             self._free(workflow, Free(action.id, State.STOPPED), changes)
         else:
             changes.let_go.append(new)

@@ -149,7 +149,7 @@ class Slots:
             changes.assignments[new.id] = new
             epochs.append((key, new.epoch))
             if new.held and new.id not in self._unsent:
-                self._unsent[new.id] = Place(new.id, new.agent, workflow.loops[key.loop])
+                self._unsent[new.id] = Place(new.id, new.agent, workflow.loops[key.loop], heard=True)
         changes.epoch = self._image.epoch
         await self._persist(changes)
         return epochs

@@ -76,8 +76,9 @@ class Player:
     def do_increment(self, applies_to: str, results_in: str, *loops: str) -> Iterable[str]:
         return self._assignments(wire.ASSIGNMENTS_KIND_INCREMENTAL, int(applies_to), int(results_in), loops)
 
-    def do_answer(self, sequence: str) -> Iterable[str]:
-        return self._receive(heartbeat_answer=wire.HeartbeatAnswer(sequence=int(sequence)))
+    def do_answer(self, sequence: str, assignments: str = "0") -> Iterable[str]:
+        answer = wire.HeartbeatAnswer(sequence=int(sequence), assignments=int(assignments))
+        return self._receive(heartbeat_answer=answer)
 
     def do_reported(self, sequence: str) -> Iterable[str]:
         return self._receive(report_answer=wire.ReportAnswer(sequence=int(sequence)))
