@@ -35,6 +35,11 @@ class QueueAdmin:
         self._client: redis.asyncio.Redis | None = None
         self.keys = Keys(namespace)
 
+    @property
+    def url(self) -> str:
+        """Where the server is; it may hold a password."""
+        return self._url
+
     async def __aenter__(self) -> Self:
         return self
 

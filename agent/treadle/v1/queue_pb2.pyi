@@ -42,6 +42,7 @@ class Queue(_message.Message):
     PUSHED_FIELD_NUMBER: _builtins.int
     COMMITTED_FIELD_NUMBER: _builtins.int
     OLDEST_AGE_S_FIELD_NUMBER: _builtins.int
+    CONSUMERS_FIELD_NUMBER: _builtins.int
     namespace: _builtins.str
     name: _builtins.str
     external: _builtins.bool
@@ -62,6 +63,10 @@ class Queue(_message.Message):
     def writers(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]: ...
     @_builtins.property
     def readers(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]: ...
+    @_builtins.property
+    def consumers(self) -> _containers.RepeatedCompositeFieldContainer[Global___Consumer]:
+        """Programs outside that have a reader slot."""
+
     def __init__(
         self,
         *,
@@ -81,10 +86,11 @@ class Queue(_message.Message):
         pushed: _builtins.int = ...,
         committed: _builtins.int = ...,
         oldest_age_s: _builtins.float = ...,
+        consumers: _abc.Iterable[Global___Consumer] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_limit_bytes", b"_limit_bytes", "_limit_messages", b"_limit_messages", "limit_bytes", b"limit_bytes", "limit_messages", b"limit_messages"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_limit_bytes", b"_limit_bytes", "_limit_messages", b"_limit_messages", "claimed", b"claimed", "committed", b"committed", "dead_letters", b"dead_letters", "depth", b"depth", "depth_bytes", b"depth_bytes", "drop_oldest", b"drop_oldest", "external", b"external", "hidden", b"hidden", "limit_bytes", b"limit_bytes", "limit_messages", b"limit_messages", "name", b"name", "namespace", b"namespace", "oldest_age_s", b"oldest_age_s", "pushed", b"pushed", "readers", b"readers", "writers", b"writers"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_limit_bytes", b"_limit_bytes", "_limit_messages", b"_limit_messages", "claimed", b"claimed", "committed", b"committed", "consumers", b"consumers", "dead_letters", b"dead_letters", "depth", b"depth", "depth_bytes", b"depth_bytes", "drop_oldest", b"drop_oldest", "external", b"external", "hidden", b"hidden", "limit_bytes", b"limit_bytes", "limit_messages", b"limit_messages", "name", b"name", "namespace", b"namespace", "oldest_age_s", b"oldest_age_s", "pushed", b"pushed", "readers", b"readers", "writers", b"writers"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__limit_bytes: _TypeAlias = _typing.Literal["limit_bytes"]  # noqa: Y015
     _WhichOneofArgType__limit_bytes: _TypeAlias = _typing.Literal["_limit_bytes", b"_limit_bytes"]  # noqa: Y015
@@ -96,6 +102,41 @@ class Queue(_message.Message):
     def WhichOneof(self, oneof_group: _WhichOneofArgType__limit_messages) -> _WhichOneofReturnType__limit_messages | None: ...
 
 Global___Queue: _TypeAlias = Queue  # noqa: Y015
+
+@_typing.final
+class Consumer(_message.Message):
+    """A program outside that reads a queue as one of its readers. Its slot outlives its connection."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAMESPACE_FIELD_NUMBER: _builtins.int
+    QUEUE_FIELD_NUMBER: _builtins.int
+    NAME_FIELD_NUMBER: _builtins.int
+    CONNECTED_FIELD_NUMBER: _builtins.int
+    CREATE_TIME_FIELD_NUMBER: _builtins.int
+    namespace: _builtins.str
+    queue: _builtins.str
+    name: _builtins.str
+    connected: _builtins.bool
+    """Whether a stream of it is open."""
+    @_builtins.property
+    def create_time(self) -> _timestamp_pb2.Timestamp: ...
+    def __init__(
+        self,
+        *,
+        namespace: _builtins.str = ...,
+        queue: _builtins.str = ...,
+        name: _builtins.str = ...,
+        connected: _builtins.bool = ...,
+        create_time: _timestamp_pb2.Timestamp | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["connected", b"connected", "create_time", b"create_time", "name", b"name", "namespace", b"namespace", "queue", b"queue"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Consumer: _TypeAlias = Consumer  # noqa: Y015
 
 @_typing.final
 class QueueMessage(_message.Message):

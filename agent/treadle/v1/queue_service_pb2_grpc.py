@@ -55,6 +55,16 @@ class QueueServiceStub(object):
                 request_serializer=treadle_dot_v1_dot_queue__service__pb2.PushQueueRequest.SerializeToString,
                 response_deserializer=treadle_dot_v1_dot_queue__service__pb2.PushQueueResponse.FromString,
                 _registered_method=True)
+        self.Consume = channel.stream_stream(
+                '/treadle.v1.QueueService/Consume',
+                request_serializer=treadle_dot_v1_dot_queue__service__pb2.ConsumeRequest.SerializeToString,
+                response_deserializer=treadle_dot_v1_dot_queue__service__pb2.ConsumeResponse.FromString,
+                _registered_method=True)
+        self.DeleteConsumer = channel.unary_unary(
+                '/treadle.v1.QueueService/DeleteConsumer',
+                request_serializer=treadle_dot_v1_dot_queue__service__pb2.DeleteConsumerRequest.SerializeToString,
+                response_deserializer=treadle_dot_v1_dot_queue__service__pb2.DeleteConsumerResponse.FromString,
+                _registered_method=True)
         self.PurgeQueue = channel.unary_unary(
                 '/treadle.v1.QueueService/PurgeQueue',
                 request_serializer=treadle_dot_v1_dot_queue__service__pb2.PurgeQueueRequest.SerializeToString,
@@ -117,6 +127,21 @@ class QueueServiceServicer(object):
 
     def PushQueue(self, request, context):
         """Pushes all or nothing; the same producer and sequence pushes once.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def Consume(self, request_iterator, context):
+        """Reads a queue as one of its readers, for as long as the stream lasts. What a Commit acknowledges and what it pushes
+        happen together and exactly once, through lost connections and restarts of the controller.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def DeleteConsumer(self, request, context):
+        """Gives up the slot of a consumer that will not come back; what it had claimed goes to the other readers.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -190,6 +215,16 @@ def add_QueueServiceServicer_to_server(servicer, server):
                     servicer.PushQueue,
                     request_deserializer=treadle_dot_v1_dot_queue__service__pb2.PushQueueRequest.FromString,
                     response_serializer=treadle_dot_v1_dot_queue__service__pb2.PushQueueResponse.SerializeToString,
+            ),
+            'Consume': grpc.stream_stream_rpc_method_handler(
+                    servicer.Consume,
+                    request_deserializer=treadle_dot_v1_dot_queue__service__pb2.ConsumeRequest.FromString,
+                    response_serializer=treadle_dot_v1_dot_queue__service__pb2.ConsumeResponse.SerializeToString,
+            ),
+            'DeleteConsumer': grpc.unary_unary_rpc_method_handler(
+                    servicer.DeleteConsumer,
+                    request_deserializer=treadle_dot_v1_dot_queue__service__pb2.DeleteConsumerRequest.FromString,
+                    response_serializer=treadle_dot_v1_dot_queue__service__pb2.DeleteConsumerResponse.SerializeToString,
             ),
             'PurgeQueue': grpc.unary_unary_rpc_method_handler(
                     servicer.PurgeQueue,
@@ -336,6 +371,60 @@ class QueueService(object):
             '/treadle.v1.QueueService/PushQueue',
             treadle_dot_v1_dot_queue__service__pb2.PushQueueRequest.SerializeToString,
             treadle_dot_v1_dot_queue__service__pb2.PushQueueResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Consume(request_iterator,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.stream_stream(
+            request_iterator,
+            target,
+            '/treadle.v1.QueueService/Consume',
+            treadle_dot_v1_dot_queue__service__pb2.ConsumeRequest.SerializeToString,
+            treadle_dot_v1_dot_queue__service__pb2.ConsumeResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def DeleteConsumer(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/treadle.v1.QueueService/DeleteConsumer',
+            treadle_dot_v1_dot_queue__service__pb2.DeleteConsumerRequest.SerializeToString,
+            treadle_dot_v1_dot_queue__service__pb2.DeleteConsumerResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -39,6 +39,12 @@ class QueueServiceStub:
     """Looks at the oldest unclaimed messages; takes nothing."""
     PushQueue: _grpc.UnaryUnaryMultiCallable[_queue_service_pb2.PushQueueRequest, _queue_service_pb2.PushQueueResponse]
     """Pushes all or nothing; the same producer and sequence pushes once."""
+    Consume: _grpc.StreamStreamMultiCallable[_queue_service_pb2.ConsumeRequest, _queue_service_pb2.ConsumeResponse]
+    """Reads a queue as one of its readers, for as long as the stream lasts. What a Commit acknowledges and what it pushes
+    happen together and exactly once, through lost connections and restarts of the controller.
+    """
+    DeleteConsumer: _grpc.UnaryUnaryMultiCallable[_queue_service_pb2.DeleteConsumerRequest, _queue_service_pb2.DeleteConsumerResponse]
+    """Gives up the slot of a consumer that will not come back; what it had claimed goes to the other readers."""
     PurgeQueue: _grpc.UnaryUnaryMultiCallable[_queue_service_pb2.PurgeQueueRequest, _queue_service_pb2.PurgeQueueResponse]
     """Drops every unclaimed message."""
     DeleteQueue: _grpc.UnaryUnaryMultiCallable[_queue_service_pb2.DeleteQueueRequest, _queue_service_pb2.DeleteQueueResponse]
@@ -62,6 +68,12 @@ class QueueServiceAsyncStub(QueueServiceStub):
     """Looks at the oldest unclaimed messages; takes nothing."""
     PushQueue: _aio.UnaryUnaryMultiCallable[_queue_service_pb2.PushQueueRequest, _queue_service_pb2.PushQueueResponse]  # type: ignore[assignment]
     """Pushes all or nothing; the same producer and sequence pushes once."""
+    Consume: _aio.StreamStreamMultiCallable[_queue_service_pb2.ConsumeRequest, _queue_service_pb2.ConsumeResponse]  # type: ignore[assignment]
+    """Reads a queue as one of its readers, for as long as the stream lasts. What a Commit acknowledges and what it pushes
+    happen together and exactly once, through lost connections and restarts of the controller.
+    """
+    DeleteConsumer: _aio.UnaryUnaryMultiCallable[_queue_service_pb2.DeleteConsumerRequest, _queue_service_pb2.DeleteConsumerResponse]  # type: ignore[assignment]
+    """Gives up the slot of a consumer that will not come back; what it had claimed goes to the other readers."""
     PurgeQueue: _aio.UnaryUnaryMultiCallable[_queue_service_pb2.PurgeQueueRequest, _queue_service_pb2.PurgeQueueResponse]  # type: ignore[assignment]
     """Drops every unclaimed message."""
     DeleteQueue: _aio.UnaryUnaryMultiCallable[_queue_service_pb2.DeleteQueueRequest, _queue_service_pb2.DeleteQueueResponse]  # type: ignore[assignment]
@@ -106,6 +118,24 @@ class QueueServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_queue_service_pb2.PushQueueResponse, _abc.Awaitable[_queue_service_pb2.PushQueueResponse]]:
         """Pushes all or nothing; the same producer and sequence pushes once."""
+
+    @_abc_1.abstractmethod
+    def Consume(
+        self,
+        request_iterator: _MaybeAsyncIterator[_queue_service_pb2.ConsumeRequest],
+        context: _ServicerContext,
+    ) -> _typing.Union[_abc.Iterator[_queue_service_pb2.ConsumeResponse], _abc.AsyncIterator[_queue_service_pb2.ConsumeResponse]]:
+        """Reads a queue as one of its readers, for as long as the stream lasts. What a Commit acknowledges and what it pushes
+        happen together and exactly once, through lost connections and restarts of the controller.
+        """
+
+    @_abc_1.abstractmethod
+    def DeleteConsumer(
+        self,
+        request: _queue_service_pb2.DeleteConsumerRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_queue_service_pb2.DeleteConsumerResponse, _abc.Awaitable[_queue_service_pb2.DeleteConsumerResponse]]:
+        """Gives up the slot of a consumer that will not come back; what it had claimed goes to the other readers."""
 
     @_abc_1.abstractmethod
     def PurgeQueue(

@@ -18,7 +18,7 @@ from treadle_controller.leader import wire
 from treadle_controller.leader.image import Image, WorkflowImage
 from treadle_controller.leader.link import QueueLink
 from treadle_controller.leader.settle import totals
-from treadle_controller.store.records import AgentRecord, EventRecord, QueueRecord, RevisionRecord
+from treadle_controller.store.records import AgentRecord, ConsumerRecord, EventRecord, QueueRecord, RevisionRecord
 
 _POOLS: Final = {"thread": loop_pb2.POOL_THREAD, "process": loop_pb2.POOL_PROCESS, "asyncio": loop_pb2.POOL_ASYNCIO}
 _SEVERITIES: Final = {
@@ -223,6 +223,16 @@ def queue(namespace: str, spec: Queue, records: Iterable[QueueRecord], stats: Qu
         message.dead_letters, message.pushed, message.committed = stats.dead, stats.pushed, stats.committed
         message.oldest_age_s = stats.oldest_age_s or 0.0
     return message
+
+
+def consumer(namespace: str, record: ConsumerRecord, *, connected: bool) -> queue_pb2.Consumer:
+    return queue_pb2.Consumer(
+        namespace=namespace,
+        queue=record.queue,
+        name=record.name,
+        connected=connected,
+        create_time=timestamp(record.created),
+    )
 
 
 def queue_server(link: QueueLink) -> queue_pb2.QueueServer:

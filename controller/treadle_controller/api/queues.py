@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import AsyncIterator
 from typing import Final
 
 import msgspec
@@ -14,9 +15,10 @@ from treadle.v1 import queue_pb2
 from treadle.v1 import queue_service_pb2 as pb
 from treadle.v1 import queue_service_pb2_grpc as pb_grpc
 from treadle.workflow import is_name
-from treadle_controller.api import convert, dead_letters, pages
+from treadle_controller.api import convert, dead_letters, pages, payloads
+from treadle_controller.api.consuming import Consuming
 from treadle_controller.api.context import Api, Context
-from treadle_controller.api.errors import answers
+from treadle_controller.api.errors import answers, streams
 from treadle_controller.errors import Conflict, InvalidRequest, NotFound, NotNow
 from treadle_controller.store import dictionary
 from treadle_controller.store.records import QueueRecord
@@ -32,6 +34,11 @@ class QueueService(pb_grpc.QueueServiceServicer):
         self._api = api
         self._image = api.leader.image
         self._link = api.leader.link
+        self._consuming = Consuming(api.leader)
+
+    async def stop(self) -> None:
+        """End the streams of consumers."""
+        await self._consuming.stop()
 
     @answers
     async def GetQueue(self, request: pb.GetQueueRequest, context: Context) -> pb.GetQueueResponse:
@@ -39,7 +46,9 @@ class QueueService(pb_grpc.QueueServiceServicer):
         records = self._known(request.name)
         self._link.forget_figures()
         stats = (await self._link.figures([request.name])).get(request.name)
-        return pb.GetQueueResponse(queue=convert.queue(namespace, records[0].queue, records, stats))
+        queue = convert.queue(namespace, records[0].queue, records, stats)
+        queue.consumers.extend(self._consumers(namespace, request.name))
+        return pb.GetQueueResponse(queue=queue)
 
     @answers
     async def ListQueues(self, request: pb.ListQueuesRequest, context: Context) -> pb.ListQueuesResponse:
@@ -75,10 +84,40 @@ class QueueService(pb_grpc.QueueServiceServicer):
         self._known(request.name)
         self._judge_push(request)
         self._refuse_unreachable()
-        items = [_item(payload, index) for index, payload in enumerate(request.payloads)]
+        items = payloads.items(request.payloads)
         first = await self._link.admin.push(request.name, items, request.producer, request.sequence)
         self._link.forget_figures()
         return pb.PushQueueResponse(first=first or 0, duplicate=first is None and bool(items))
+
+    @streams
+    async def Consume(
+        self, request_iterator: AsyncIterator[pb.ConsumeRequest], context: Context
+    ) -> AsyncIterator[pb.ConsumeResponse]:
+        first = await anext(aiter(request_iterator), None)
+        if first is None or first.WhichOneof("message") != "open":
+            raise InvalidRequest("a stream of a consumer begins with Open", field="message", reason="no-open")
+        self._api.namespace(first.open.namespace)
+        self._known(first.open.queue)
+        for queue in first.open.writes:
+            self._known(queue)
+        self._refuse_unreachable()
+        async for response in self._consuming.serve(first.open, request_iterator, self._api.actor(context)):
+            yield response
+
+    @answers
+    async def DeleteConsumer(self, request: pb.DeleteConsumerRequest, context: Context) -> pb.DeleteConsumerResponse:
+        self._api.namespace(request.namespace)
+        actor = self._api.actor(context)
+
+        async def answer() -> pb.DeleteConsumerResponse:
+            self._known(request.queue)
+            self._api.leader.consumers.find(request.queue, request.consumer)
+            self._refuse_unreachable()
+            if not request.validate_only:
+                await self._api.leader.consumers.delete(request.queue, request.consumer, actor=actor)
+            return pb.DeleteConsumerResponse()
+
+        return await self._api.once(request, answer, pb.DeleteConsumerResponse)
 
     @answers
     async def PurgeQueue(self, request: pb.PurgeQueueRequest, context: Context) -> pb.PurgeQueueResponse:
@@ -112,6 +151,7 @@ class QueueService(pb_grpc.QueueServiceServicer):
             self._refuse_unreachable()
             if request.validate_only:
                 return pb.DeleteQueueResponse()
+            await self._api.leader.consumers.delete_all(request.name)
             await self._link.admin.delete(request.name)
             await self._api.leader.store.write(lambda c: dictionary.drop_queue(c, namespace, request.name))
             self._image.mirror_due.add(request.name)
@@ -190,6 +230,11 @@ class QueueService(pb_grpc.QueueServiceServicer):
             raise NotFound(message, reason="dead-letter-not-found", kind="dead letter", name=name)
         return letter
 
+    def _consumers(self, namespace: str, queue: str) -> list[queue_pb2.Consumer]:
+        consumers = self._api.leader.consumers
+        found = self._image.consumers_of(queue)
+        return [convert.consumer(namespace, one, connected=consumers.is_connected(one)) for one in found]
+
     def _known(self, name: str) -> list[QueueRecord]:
         """Return the dictionary's entries of a queue, the one in use first. Raises NotFound."""
         found = [record for record in self._image.queues.values() if record.queue.name == name]
@@ -207,16 +252,6 @@ class QueueService(pb_grpc.QueueServiceServicer):
         if request.producer and (not is_name(request.producer) or request.sequence <= 0):
             message = "a producer is a name, and its sequence rises from 1"
             raise InvalidRequest(message, field="producer" if request.sequence > 0 else "sequence")
-
-
-def _item(payload: bytes, index: int) -> bytes:
-    """Return a payload as an item of a queue; refuses what is no MessagePack map with text keys."""
-    try:
-        value = msgspec.msgpack.decode(payload, type=dict[str, object])
-    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as exc:
-        message = f"message {index} is no MessagePack map: {exc}"
-        raise InvalidRequest(message, field=f"payloads[{index}]", reason="bad-data") from exc
-    return msgspec.msgpack.encode([value, None])
 
 
 def _message(namespace: str, queue: str, number: int, item: object) -> queue_pb2.QueueMessage:

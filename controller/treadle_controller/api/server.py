@@ -59,6 +59,7 @@ class GrpcServer:
         self._credentials = credentials
         self._health = health.aio.HealthServicer()
         self.address = ""
+        self._queues = QueueService(api)
         self._add(api)
 
     async def start(self, listen: str) -> None:
@@ -77,13 +78,14 @@ class GrpcServer:
     async def stop(self, grace_s: float) -> None:
         """Refuse new calls, let those under way finish for a while, close."""
         await self._health.enter_graceful_shutdown()
+        await self._queues.stop()
         await self._server.stop(grace_s)
 
     def _add(self, api: Api) -> None:
         server = self._server
         workflow_service_pb2_grpc.add_WorkflowServiceServicer_to_server(WorkflowService(api), server)
         loop_service_pb2_grpc.add_LoopServiceServicer_to_server(LoopService(api), server)
-        queue_service_pb2_grpc.add_QueueServiceServicer_to_server(QueueService(api), server)
+        queue_service_pb2_grpc.add_QueueServiceServicer_to_server(self._queues, server)
         agent_service_pb2_grpc.add_AgentServiceServicer_to_server(AgentService(api), server)
         node_type_service_pb2_grpc.add_NodeTypeServiceServicer_to_server(NodeTypeService(api), server)
         event_service_pb2_grpc.add_EventServiceServicer_to_server(EventService(api), server)

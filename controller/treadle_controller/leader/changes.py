@@ -6,11 +6,12 @@ from dataclasses import dataclass, field
 
 from sqlalchemy import Connection
 
+from treadle.queues.tenure import LoopKey
 from treadle.workflow.node_type import NodeType
 from treadle_controller.cluster.actions import Place
 from treadle_controller.cluster.model import Assignment, LoopRecord, ReplicaId
-from treadle_controller.store import agents, assignments, events, workflows
-from treadle_controller.store.records import AgentRecord, EventRecord, WorkflowRecord
+from treadle_controller.store import agents, assignments, consumers, events, workflows
+from treadle_controller.store.records import AgentRecord, ConsumerRecord, EventRecord, WorkflowRecord
 
 
 @dataclass(slots=True)
@@ -27,6 +28,8 @@ class Changes:
     agents: dict[str, AgentRecord] = field(default_factory=dict)
     node_types: dict[str, NodeType] = field(default_factory=dict)
     events: list[EventRecord] = field(default_factory=list)
+    consumers: dict[LoopKey, ConsumerRecord] = field(default_factory=dict)
+    left: list[ConsumerRecord] = field(default_factory=list)  # consumers that gave up their slots
     epoch: int = 0  # the last one given out, 0 if none was
     beat: int = 0  # the last one that Redis confirmed, 0 if it need not be kept
     placed: list[Place] = field(default_factory=list)
@@ -45,6 +48,8 @@ class Changes:
             self.agents,
             self.node_types,
             self.events,
+            self.consumers,
+            self.left,
         )
         return any(changed) or bool(self.retired or self.forgotten) or self.epoch > 0 or self.beat > 0
 
@@ -77,4 +82,6 @@ class Changes:
             workflows.drop_loops(connection, namespace, [(loop.workflow, loop.name) for loop in self.dropped])
         for name in self.gone:
             workflows.drop_workflow(connection, namespace, name)
+        consumers.put_consumers(connection, namespace, self.consumers.values())
+        consumers.drop_consumers(connection, namespace, self.left)
         events.add_events(connection, self.events)

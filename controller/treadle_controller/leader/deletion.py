@@ -67,6 +67,7 @@ class Deletion:
         image = self._leader.image
         others = {name for (name, owner), one in image.queues.items() if owner != workflow.name and one.mentioned}
         for queue in [queue.name for queue in workflow.compiled.queues if queue.name not in others]:
+            await self._leader.consumers.delete_all(queue)
             await self._leader.link.admin.delete(queue)
             await self._leader.store.write(partial(dictionary.drop_queue, namespace=image.namespace, name=queue))
             image.mirror_due.add(queue)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
+from treadle.queues.tenure import LoopKey
 from treadle.workflow.node_type import NodeType
 from treadle.workflow.plan import Compiled, Plan, Queue
 from treadle_controller.cluster import halt
@@ -12,7 +13,7 @@ from treadle_controller.cluster.fleet import Fleet
 from treadle_controller.cluster.model import Assignment, Desired, LoopRecord, Observed, ReplicaId, State, Why
 from treadle_controller.cluster.phase import Standing, replica_standing, worst
 from treadle_controller.cluster.reconciler import Picture
-from treadle_controller.store.records import AgentRecord, QueueRecord, WorkflowRecord
+from treadle_controller.store.records import AgentRecord, ConsumerRecord, QueueRecord, WorkflowRecord
 
 
 @dataclass(slots=True)
@@ -120,10 +121,21 @@ class Image:
     agents: dict[str, AgentRecord] = field(default_factory=dict)
     node_types: dict[str, NodeType] = field(default_factory=dict)
     queues: dict[tuple[str, str], QueueRecord] = field(default_factory=dict)  # by queue and workflow
+    consumers: dict[LoopKey, ConsumerRecord] = field(default_factory=dict)  # by reader slot
+    slots_due: set[str] = field(default_factory=set)  # queues whose consumers changed
     epoch: int = 0  # the last one given out
     mirror_due: set[str] = field(default_factory=set)  # queues whose entry in Redis is old
     mirror_whole: bool = True  # all of them are
     _held: dict[str, dict[ReplicaId, WorkflowImage]] = field(default_factory=dict)  # by agent
+
+    def is_external(self, queue: str) -> bool:
+        """Whether some workflow says that programs outside use a queue."""
+        return any(one.mentioned and one.queue.external for one in self.queues.values() if one.queue.name == queue)
+
+    def consumers_of(self, queue: str) -> list[ConsumerRecord]:
+        """Return the programs outside that have a reader slot of a queue, by name."""
+        found = [one for one in self.consumers.values() if one.queue == queue]
+        return sorted(found, key=lambda one: one.name)
 
     def next_epoch(self) -> int:
         self.epoch += 1

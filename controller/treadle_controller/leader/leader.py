@@ -16,8 +16,10 @@ from treadle.errors import QueueError
 from treadle_controller.cluster.actions import Place
 from treadle_controller.cluster.model import Desired, ReplicaId, State
 from treadle_controller.cluster.sessions import Sessions, SessionSettings
+from treadle_controller.errors import NotNow
 from treadle_controller.leader.admission import Admission
 from treadle_controller.leader.changes import Changes
+from treadle_controller.leader.consumers import Consumers
 from treadle_controller.leader.deletion import Deletion
 from treadle_controller.leader.image import Image, WorkflowImage
 from treadle_controller.leader.journal import Journal
@@ -66,14 +68,15 @@ class Leader:
         self.changes = Changes()  # collected for the next round
         self.unsent: dict[ReplicaId, Place] = {}  # placements that Redis has not admitted
         self.watchers = Watchers()
-        self.journal = Journal(image.namespace, last_event, self._wake_up)
+        self.journal = Journal(image.namespace, last_event, self.wake_up)
         self._wake = asyncio.Event()
         self._draining = asyncio.Event()  # some tail is watched
         self._saving: set[asyncio.Task[None]] = set()
         self._touched: dict[str, dict[str, None] | None] = {}  # loops by workflow; None: all of it
         self._settler = Settler(image, self.journal, self.unsent, clock)
         self._admission = Admission(image, link, self.unsent, self.persist)
-        self._slots = Slots(image, link, self.journal, self.unsent, self.persist)
+        self.slots = Slots(image, link, self.journal, self.unsent, self.persist)
+        self.consumers = Consumers(self)
         self.deletion = Deletion(self)
         sessions = Sessions(settings or SessionSettings(), started=clock(), make_id=lambda: uuid.uuid4().hex)
         self.roster = Roster(self, sessions)
@@ -121,7 +124,7 @@ class Leader:
             loops[loop] = None
         elif not loop:
             self._touched[workflow] = None
-        self._wake_up()
+        self.wake_up()
 
     async def persist(self, changes: Changes) -> None:
         """Write changes; on failure say so and try again until it works: nothing may leave before it is on disk."""
@@ -158,6 +161,7 @@ class Leader:
             self._note_completion(workflow)
         self.roster.handed_over(changes.let_go)
         admitted = await self._tell_redis(changes, found)
+        self.consumers.round_done()
         self._send(changes, admitted)
         for workflow in found:
             self.watchers.state_changed(workflow.name)
@@ -175,10 +179,11 @@ class Leader:
             return []
         try:
             await self._admission.limit(touched)
+            self.consumers.look(self.image.mirror_due)
             await mirror(self.image, self.link)
             await self._admission.leave(loop for loop in changes.dropped)
-            await self._slots.settle(touched)
-            await self._slots.retire(touched)
+            await self.slots.settle(touched)
+            await self.slots.retire(touched)
             return await self._admission.admit()
         except QueueError as exc:
             self.link.fail(exc.message)
@@ -255,9 +260,10 @@ class Leader:
         if renewed:
             self.journal.add("controller", self.name, "redis-rolled-back", renewed)
             self._renew_everything()
+            self.consumers.end_all(NotNow(renewed, reason="consumer-reset"))
         self.roster.end_sessions_of_other_redis(self.link.redis_id)
         self.image.mirror_whole = True
-        self._slots.forget()
+        self.slots.forget()
         for workflow in self.image.workflows.values():
             self.touch(workflow.name)
 
@@ -293,7 +299,8 @@ class Leader:
                     self.unsent[id_] = Place(id_, new.agent, loop, heard=True)
         self.changes.epoch = self.image.epoch
 
-    def _wake_up(self) -> None:
+    def wake_up(self) -> None:
+        """Begin a round."""
         self._wake.set()
 
 

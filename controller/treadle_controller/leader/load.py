@@ -10,7 +10,7 @@ from treadle.workflow.plan import Plan
 from treadle_controller.cluster.fleet import Agent, Liveness
 from treadle_controller.cluster.model import LoopRecord
 from treadle_controller.leader.image import Image, WorkflowImage
-from treadle_controller.store import agents, assignments, dictionary, workflows
+from treadle_controller.store import agents, assignments, consumers, dictionary, workflows
 from treadle_controller.store.records import AgentRecord
 
 
@@ -19,6 +19,8 @@ def load_image(connection: Connection, namespace: str) -> Image:
     image = Image(namespace, epoch=assignments.get_counter(connection, "epoch"))
     image.node_types = {one.uses: one for one in agents.load_node_types(connection)}
     image.queues = {(one.queue.name, one.workflow): one for one in dictionary.load_queues(connection, namespace)}
+    image.consumers = {one.key: one for one in consumers.load_consumers(connection, namespace)}
+    image.epoch = max([image.epoch, *(one.epoch for one in image.consumers.values())])
     for agent in agents.load_agents(connection):
         image.agents[agent.name] = agent
         image.fleet.put(absent(agent))

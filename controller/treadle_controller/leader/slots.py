@@ -49,10 +49,15 @@ class Slots:
         self._told.clear()
         for workflow in self._image.workflows.values():
             workflow.slots_due.update(read for loop in workflow.loops.values() for read in loop.plan.reads)
+        self._image.slots_due.update(one.queue for one in self._image.consumers.values())
+
+    def is_settled(self, queue: str) -> bool:
+        """Whether Redis knows the slots of a queue as they are now."""
+        return queue in self._told and self._is_right(queue, self._wanted(queue))
 
     async def settle(self, workflows: Iterable[WorkflowImage]) -> None:
         """Tell Redis the slots of queues where they changed. Raises QueueError when it can't be asked."""
-        due: dict[str, None] = {}
+        due: dict[str, None] = dict.fromkeys(sorted(self._image.slots_due))
         for workflow in workflows:
             due |= dict.fromkeys(sorted(workflow.slots_due))
         if not due:
@@ -69,6 +74,7 @@ class Slots:
             await self._scale(changed)
         for workflow in workflows:
             workflow.slots_due.difference_update(due)
+        self._image.slots_due.difference_update(due)
 
     async def retire(self, workflows: Iterable[WorkflowImage]) -> None:
         """Take replicas that their loops no longer have out of the queues that they wrote, and forget them."""
@@ -94,10 +100,13 @@ class Slots:
             self._told |= {**dict.fromkeys(names, ()), **await self._link.admin.slots(names)}
 
     def _wanted(self, queue: str) -> _Slots:
-        """Return the slots that a queue should have: those of all loops that read it, whatever workflow they are of."""
+        """Return the slots that a queue should have: all loops that read it, of any workflow, and programs outside."""
         loops = (loop for workflow in self._image.workflows.values() for loop in workflow.readers(queue))
         active = (loop for loop in loops if not loop.removed and loop.desired is not Desired.STOPPED)
-        return tuple(sorted(LoopKey(*id_) for loop in active for id_ in loop.replicas))
+        slots = [LoopKey(*id_) for loop in active for id_ in loop.replicas]
+        if self._image.consumers and self._image.is_external(queue):
+            slots += (one.key for one in self._image.consumers_of(queue))
+        return tuple(sorted(slots))
 
     def _is_right(self, queue: str, wanted: _Slots) -> bool:
         told = self._told.get(queue, ())
@@ -134,12 +143,19 @@ class Slots:
         for queue, slots in changed.items():
             self._told[queue] = slots
             count = "1 reader slot" if len(slots) == 1 else f"{len(slots)} reader slots"
-            self._journal.add("queue", queue, "queue-scaled", f"it has {count}", workflow=slots[0].workflow)
+            owner = next((key.workflow for key in slots if key not in self._image.consumers), "")
+            self._journal.add("queue", queue, "queue-scaled", f"it has {count}", workflow=owner)
 
     async def _renew(self, keys: Iterable[LoopKey]) -> list[tuple[LoopKey, int]]:
         """Give new epochs to all replicas that ever had one; on disk before Redis hears of them."""
         changes, epochs = Changes(), []
         for key in keys:
+            consumer = self._image.consumers.get(key)
+            if consumer is not None:
+                changes.consumers[key] = renewed = replace(consumer, epoch=self._image.next_epoch())
+                self._image.consumers[key] = renewed
+                epochs.append((key, renewed.epoch))
+                continue
             old = self._assignment(key)
             if old is None:
                 continue

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from treadle.queues.tenure import LoopKey
 from treadle.workflow.plan import Compiled, Queue
 
 
@@ -63,6 +64,21 @@ class QueueRecord:
     workflow: str
     queue: Queue
     mentioned: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class ConsumerRecord:
+    """A program outside that has a reader slot of a queue, and the last epoch that it was given."""
+
+    queue: str
+    name: str
+    epoch: int
+    created: float
+
+    @property
+    def key(self) -> LoopKey:
+        """Its slot. No workflow's name begins with a tilde."""
+        return LoopKey(f"~{self.queue}", self.name)
 
 
 @dataclass(frozen=True, slots=True)

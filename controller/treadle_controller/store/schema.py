@@ -18,7 +18,7 @@ from sqlalchemy import (
     Text,
 )
 
-HEAD: Final = "0003"  # the newest migration
+HEAD: Final = "0004"  # the newest migration
 
 METADATA: Final = MetaData()
 
@@ -153,6 +153,17 @@ QUEUES: Final = Table(
     _name("workflow", key=True),
     Column("spec", Text, nullable=False),  # JSON of treadle.workflow.plan.Queue
     Column("mentioned", Boolean, nullable=False),
+)
+
+# Programs outside that read a queue as one of its readers. `epoch` is the last one that each was given.
+CONSUMERS: Final = Table(
+    "consumers",
+    METADATA,
+    _name("namespace", key=True),
+    _name("queue", key=True),
+    _name("name", key=True),
+    _number("epoch"),
+    Column("created", Float, nullable=False),
 )
 
 EVENTS: Final = Table(

@@ -95,6 +95,7 @@ class Client:
     """The API's services over one channel."""
 
     def __init__(self, address: str) -> None:
+        self.address = address
         self._channel = aio.insecure_channel(address, options=[("grpc.use_local_subchannel_pool", 1)])
         self.workflows: Any = workflow_service_pb2_grpc.WorkflowServiceStub(self._channel)
         self.loops: Any = loop_service_pb2_grpc.LoopServiceStub(self._channel)
