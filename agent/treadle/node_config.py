@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from copy import deepcopy
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
@@ -37,7 +38,7 @@ class NodeConfig:
             label=step.label or step.node,
             type=step.kind,
             uses=step.uses or "",
-            params=MappingProxyType(step.params),
+            params=MappingProxyType(deepcopy(step.params)),
             push_queues=step.push_queues,
             pop_queues=step.pop_queues,
             retry=step.retry,

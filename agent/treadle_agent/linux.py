@@ -9,6 +9,7 @@ from typing import Final
 
 _PR_SET_PDEATHSIG: Final = 1
 _PR_SET_CHILD_SUBREAPER: Final = 36
+_M_ARENA_MAX: Final = -8  # of glibc's malloc.h
 
 _TGKILL: Final = {"x86_64": 234, "aarch64": 131}  # the C library may be too old to have a name for it
 
@@ -35,6 +36,13 @@ def signal_thread(process: int, thread: int, number: int) -> None:
     if _libc.syscall(_TGKILL[os.uname().machine], process, thread, number) != 0:
         code = ctypes.get_errno()
         raise OSError(code, os.strerror(code))
+
+
+def share_arenas(count: int) -> None:
+    """Have the C library keep what threads allocate in so few arenas; each holds free memory that no other can use."""
+    mallopt = getattr(_libc, "mallopt", None)  # musl has none, and no arenas
+    if mallopt is not None:
+        mallopt(_M_ARENA_MAX, count)
 
 
 def _prctl(option: int, value: int) -> None:

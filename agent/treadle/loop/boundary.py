@@ -18,6 +18,9 @@ HOUSEKEEPING_NS = 50_000_000  # between two looks at what raises no flag
 TURN_NS = 1_000_000  # how long a task keeps the event loop of its host
 
 
+_NO_TICKS = Ticks({}, 0.0)
+
+
 class Source(Protocol):
     """What the next iteration starts from."""
 
@@ -33,6 +36,8 @@ class Source(Protocol):
 class Boundary:
     """`cross` returns when the next iteration may start, or says how the loop ends."""
 
+    __slots__ = ("_always", "_clock", "_control", "_run", "_tenure", "_ticks", "_trace", "_turn_ns", "pace")
+
     def __init__(self, run: Run) -> None:
         self._run = run
         self._tenure = run.tenure
@@ -43,7 +48,7 @@ class Boundary:
         ticking = {
             step.at: step.node.tick for step in run.steps if step.node is not None and step.node.tick is not None
         }
-        self._ticks = Ticks(ticking, run.clock.monotonic())
+        self._ticks = Ticks(ticking, run.clock.monotonic()) if ticking else _NO_TICKS
         # An interval has to be looked at after every iteration; so has a clock that only a test moves.
         self._always = bool(run.plan.interval_s or (ticking and run.clock.driven))
         self._turn_ns = TURN_NS if run.mode.asynchronous else HOUSEKEEPING_NS

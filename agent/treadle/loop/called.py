@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 class Called:
     """Drives a ProducerNode."""
 
+    __slots__ = ("_mended", "_run")
+
     def __init__(self, run: Run) -> None:
         self._run = run
         self._mended: Any = None  # what the producer returned in the end
@@ -32,6 +34,7 @@ class Called:
     async def iterate(self) -> Verdict:  # noqa: C901, PLR0912, PLR0915 - the hot loop: a call per part would cost a tenth
         """Iterate until something ends the loop. Raises LoopFailed."""
         run = self._run
+        run.begin()
         tenure, control, iteration, stats = run.tenure, run.control, run.iteration, run.stats
         cross, carry, durations, chain = run.boundary.cross, run.walk.carry, stats.durations, run.chain
         chained, chain_awaits = chain.run, chain.awaits

@@ -16,31 +16,41 @@ if TYPE_CHECKING:
     from treadle.loop.step import Step
 
 LEFT = 0  # instead of a time: `Chain.left` holds what the walk is to carry on
+_NOTHING_LEFT: tuple[int, Any, Any] = (0, None, None)
 
 
 class Chain:
     """`run(data, then)` executes the line and returns the time of its end, or LEFT. With `awaits`, it is awaited.
 
-    `run` is None when the plan is no such line. With `pushes` the line ends in that queue: an iteration that does
-    nothing but push there leaves its item in `lone`, which the caller clears before each. With `direct` the queue
-    is the only step below the first, whose dicts are taken as they are.
+    `run` is None when the plan is no such line, and before `make`: a loop that never had work has no closures.
+    With `pushes` the line ends in that queue: an iteration that does nothing but push there leaves its item in
+    `lone`, which the caller clears before each. With `direct` the queue is the only step below the first, whose dicts
+    are taken as they are.
     """
 
-    __slots__ = ("awaits", "direct", "left", "lone", "pushes", "run")
+    __slots__ = ("_iteration", "_linear", "_steps", "awaits", "direct", "left", "lone", "pushes", "run")
 
     def __init__(self, steps: list[Step], iteration: Iteration, *, linear: bool) -> None:
-        self.left: tuple[int, Any, Any] = (0, None, None)
+        self._steps = steps
+        self._iteration = iteration
+        self._linear = linear
+        self.left: tuple[int, Any, Any] = _NOTHING_LEFT
         self.lone: bytes | None = None
         self.awaits = any(step.awaits for step in steps[1:])
         self.pushes = steps[-1].pushes if linear and not self.awaits else None
         self.direct = self.pushes is not None and len(steps) == 2
         self.run: Callable[[Any, int], Any] | None = None
-        if linear:
-            line = [(step.at, step.call, step.awaits, step.durations) for step in steps[1:]]
-            if self.pushes is not None:
-                self.run = _line_to_queue(self, line[:-1], steps[-1], iteration)
-            else:
-                self.run = (_awaited_line if self.awaits else _called_line)(self, line, iteration)
+
+    def make(self) -> None:
+        """Make `run`, once; before the first iteration."""
+        if not self._linear or self.run is not None:
+            return
+        steps, iteration = self._steps, self._iteration
+        line = [(step.at, step.call, step.awaits, step.durations) for step in steps[1:]]
+        if self.pushes is not None:
+            self.run = _line_to_queue(self, line[:-1], steps[-1], iteration)
+        else:
+            self.run = (_awaited_line if self.awaits else _called_line)(self, line, iteration)
 
 
 _Line = list["tuple[int, Callable[[NodeData], Any], bool, list[int]]"]

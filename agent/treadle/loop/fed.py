@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 class Fed:
     """Takes messages from one or more queues, in turn a batch of each."""
 
+    __slots__ = ("_batch", "_buried", "_plain", "_position", "_queues", "_routes", "_run")
+
     def __init__(self, run: Run) -> None:
         self._run = run
         self._queues = list(run.plan.steps[0].queues)
@@ -28,9 +30,7 @@ class Fed:
         self._position = 0  # of the next message in the batch
         self._buried = False  # what the last iteration that was given up had popped is among the dead letters
         self._routes = run.plan.tail_of is not None
-        pushes = run.chain.pushes
-        single = self._queues[0] if len(self._queues) == 1 else None
-        self._plain = None if single is None else run.tenure.plain(single, pushes)
+        self._plain: Callable[[int, bytes | None], bool] | None = None  # made with the first batch
 
     def ready(self) -> bool:
         """Whether a message is here; takes a batch if need be."""
@@ -61,10 +61,11 @@ class Fed:
     async def _work_off(self, batch: Batch, position: int) -> int:
         """Run an iteration per message until the batch is done or something wants attention; returns the position."""
         run = self._run
+        run.begin()
         tenure, control, iteration, chain = run.tenure, run.control, run.iteration, run.chain
         append, pushed, carry, durations = tenure.append, iteration.pushed, run.walk.carry, run.stats.durations
         chained, chain_awaits = chain.run, chain.awaits
-        plain = self._plain or self._written_out(batch.queue)
+        plain = self._plain or self._appending(batch.queue)
         taken, clock, routes = run.steps[0].durations, perf_counter_ns, self._routes
         queue, first, items = batch
         begin = None if run.deadlines is None else run.deadlines.begin
@@ -111,6 +112,13 @@ class Fed:
             if control.raised or not room or then >= due:
                 return at + 1
         return len(items)
+
+    def _appending(self, queue: str) -> Callable[[int, bytes | None], bool]:
+        """Return what appends plain iterations."""
+        if len(self._queues) > 1:
+            return self._written_out(queue)
+        self._plain = plain = self._run.tenure.plain(queue, self._run.chain.pushes)
+        return plain
 
     def _written_out(self, queue: str) -> Callable[[int, bytes | None], bool]:
         """Return what appends plain iterations of one of several queues."""

@@ -16,7 +16,7 @@ from treadle.loop.stats import LoopSnapshot, LoopStats
 from treadle.loop.trace import INSIDE, NUMBER, Trace, no_trace
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Coroutine, Mapping
 
     from treadle.clock import Clock
     from treadle.loop.deadlines import Deadline
@@ -26,6 +26,9 @@ if TYPE_CHECKING:
     from treadle.workflow.plan import Plan
 
 
+_CLOCK = SystemClock()
+
+
 class LoopManager:
     """Runs a plan with its node objects on a tenure, once: `run` in a thread or process, `run_async` as a task.
 
@@ -33,6 +36,22 @@ class LoopManager:
     `trace` is where the loop writes where it is; `chance` returns numbers in [0, 1) for the jitter of retries.
     The four control methods may be called from any thread, also before the loop runs; `stats` too.
     """
+
+    __slots__ = (
+        "_chance",
+        "_clock",
+        "_control",
+        "_nodes",
+        "_on_open",
+        "_plan",
+        "_revision",
+        "_run",
+        "_seen",
+        "_stats",
+        "_tenure",
+        "_trace",
+        "producer",
+    )
 
     def __init__(
         self,
@@ -49,7 +68,7 @@ class LoopManager:
         self._plan = plan
         self._nodes = nodes
         self._tenure = tenure
-        self._clock = clock or SystemClock()
+        self._clock = clock or _CLOCK
         self._revision = revision
         self._on_open = on_open
         self._trace = trace if trace is not None else no_trace()
@@ -67,13 +86,17 @@ class LoopManager:
         import uvloop  # noqa: PLC0415 - loops without async nodes don't pay for it
 
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-            return runner.run(self._live(OwnLoopMode(self._tenure)))
+            return runner.run(self._run_on_own_loop())
 
     async def run_async(self) -> Outcome:
         """Run as a task of the running event loop until the loop ends."""
         return await self._live(TaskMode(self._tenure))
 
-    async def _live(self, mode: Mode) -> Outcome:
+    async def _run_on_own_loop(self) -> Outcome:
+        return await self._live(OwnLoopMode(self._tenure))
+
+    def _live(self, mode: Mode) -> Coroutine[Any, Any, Outcome]:
+        # No coroutine around that of the run: it would stay in memory for as long as the loop lives.
         run = self._run = Run(
             self._plan,
             self._nodes,
@@ -86,7 +109,7 @@ class LoopManager:
             trace=self._trace,
             chance=self._chance,
         )
-        return await run.live(self._on_open)
+        return run.live(self._on_open)
 
     def drain(self) -> None:
         """End at an iteration boundary, once everything has committed. Every wait of a node ends at once."""

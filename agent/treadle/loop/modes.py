@@ -12,16 +12,18 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
 from treadle.loop.ports import DirectPort, InlinePort, OwnLoopPort, Port, TaskPort, WorkerPort
+from treadle.node import Node
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
-    from treadle.node import Node
     from treadle.queues.tenure import Tenure
 
 Hook = tuple["Callable[..., Any]", bool]
 
 _HOOKS = ("execute", "open", "close", "finish", "on_tick")
+# Hooks that a node's author did not write do nothing: no thread is made to call them on.
+_UNWRITTEN = frozenset({Node.open, Node.close, Node.finish, Node.on_tick})
 
 
 def is_async(function: Any) -> bool:
@@ -37,6 +39,7 @@ def need_event_loop(nodes: Iterable[Node[Any]]) -> bool:
 class DirectMode:
     """A thread or process whose nodes have `def` hooks only: everything is called."""
 
+    __slots__ = ("port",)
     asynchronous = False
 
     def __init__(self, tenure: Tenure) -> None:
@@ -57,6 +60,7 @@ class DirectMode:
 class OwnLoopMode:
     """A thread or process with an `async def` node: an event loop of the loop's own, which `def` nodes may block."""
 
+    __slots__ = ("_direct", "port")
     asynchronous = True
 
     def __init__(self, tenure: Tenure) -> None:
@@ -78,28 +82,30 @@ class OwnLoopMode:
 class TaskMode:
     """A task on the host's event loop; `def` nodes run on a worker thread of the loop's own, unless inline."""
 
+    __slots__ = ("_loop", "_tenure", "_worker", "port")
     asynchronous = True
 
     def __init__(self, tenure: Tenure) -> None:
         self.port: Port = TaskPort(tenure)
         self._loop = asyncio.get_running_loop()
-        self._worker_port = WorkerPort(tenure, self._loop)
+        self._tenure = tenure
         self._worker: ThreadPoolExecutor | None = None
-        self._name = f"treadle worker {tenure.key}"
 
     def port_for(self, node: Node[Any]) -> Port:
         """Return how a node waits."""
         if is_async(getattr(node, "execute", None)):
             return self.port
-        return InlinePort() if node.inline else self._worker_port
+        return InlinePort() if node.inline else WorkerPort(self._tenure, self._loop)
 
     def bind(self, node: Node[Any], hook: Callable[..., Any]) -> Hook:
         """Return the hook, or what calls it on the worker thread."""
         if is_async(hook):
             return hook, True
-        if node.inline:
+        if node.inline or getattr(hook, "__func__", None) in _UNWRITTEN:
             return hook, False
-        worker = self._worker = self._worker or ThreadPoolExecutor(1, thread_name_prefix=self._name)
+        if self._worker is None:
+            self._worker = ThreadPoolExecutor(1, thread_name_prefix=f"treadle worker {self._tenure.key}")
+        worker = self._worker
         run = self._loop.run_in_executor
 
         def on_worker(*arguments: Any) -> Any:

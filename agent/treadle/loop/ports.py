@@ -10,12 +10,12 @@ asyncio, `def` and inline              InlinePort   called on the event loop, ma
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, Any, NoReturn, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Final, NoReturn, Protocol, TypeVar
 
 from treadle.errors import ConfigError
 
 if TYPE_CHECKING:
-    from collections.abc import Coroutine
+    from collections.abc import Awaitable, Coroutine, Generator
 
     from treadle.queues.tenure import Tenure
 
@@ -36,22 +36,39 @@ def drive(coroutine: Coroutine[Any, Any, T]) -> T:
 class Port(Protocol):
     """Where a node, or the loop itself, waits."""
 
-    async def wait(self, timeout_s: float | None) -> None:
+    def wait(self, timeout_s: float | None) -> Awaitable[None]:
         """Wait until the tenure says that something changed."""
+        ...
 
     def finish(self, coroutine: Coroutine[Any, Any, Any]) -> Any:
         """Give a node the coroutine's result, or what it is to await."""
 
 
+class _Waited:
+    """A wait that is over."""
+
+    __slots__ = ()
+
+    def __await__(self) -> Generator[Any, Any, None]:
+        return
+        yield
+
+
+_WAITED: Final = _Waited()
+
+
 class DirectPort:
     """The calling thread blocks."""
+
+    __slots__ = ("_tenure",)
 
     def __init__(self, tenure: Tenure) -> None:
         self._tenure = tenure
 
-    async def wait(self, timeout_s: float | None) -> None:
-        """Block."""
+    def wait(self, timeout_s: float | None) -> Awaitable[None]:
+        """Block. There is nothing left to await then: a coroutine would take a part of the thread's stack."""
         self._tenure.wait(timeout_s)
+        return _WAITED
 
     def finish(self, coroutine: Coroutine[Any, Any, Any]) -> Any:
         """Return the result."""
@@ -60,6 +77,8 @@ class DirectPort:
 
 class OwnLoopPort:
     """An event loop in the loop's own thread. The tenure blocks another thread, so that the nodes' tasks go on."""
+
+    __slots__ = ("_tenure",)
 
     def __init__(self, tenure: Tenure) -> None:
         self._tenure = tenure
@@ -83,12 +102,14 @@ class OwnLoopPort:
 class TaskPort:
     """The event loop of the asyncio host."""
 
+    __slots__ = ("_tenure",)
+
     def __init__(self, tenure: Tenure) -> None:
         self._tenure = tenure
 
-    async def wait(self, timeout_s: float | None) -> None:
-        """Await."""
-        await self._tenure.wait_async(timeout_s)
+    def wait(self, timeout_s: float | None) -> Coroutine[Any, Any, None]:
+        """Await; a coroutine more between the two would stay in memory for as long as a loop is idle."""
+        return self._tenure.wait_async(timeout_s)
 
     def finish(self, coroutine: Coroutine[Any, Any, Any]) -> Any:
         """Return the coroutine: an `async def` node awaits it."""
@@ -97,6 +118,8 @@ class TaskPort:
 
 class WorkerPort(TaskPort):
     """The worker thread of a task: it blocks while the event loop, which owns the tenure, waits for it."""
+
+    __slots__ = ("_loop",)
 
     def __init__(self, tenure: Tenure, loop: asyncio.AbstractEventLoop) -> None:
         super().__init__(tenure)
@@ -109,6 +132,8 @@ class WorkerPort(TaskPort):
 
 class InlinePort:
     """A `def` node on the event loop: it promised never to block."""
+
+    __slots__ = ()
 
     async def wait(self, timeout_s: float | None) -> NoReturn:
         """Refuse."""

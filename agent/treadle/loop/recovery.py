@@ -36,6 +36,8 @@ class Abandoned(Exception):
 class Recovery:
     """`attempt` is the attempt under way, `again_at` when the next one begins while it is waited for."""
 
+    __slots__ = ("_clock", "_run", "again_at", "attempt")
+
     def __init__(self, run: Run) -> None:
         self.attempt = 1
         self.again_at: float | None = None
@@ -113,9 +115,7 @@ class Recovery:
         stats = self._run.stats
         described = loop_error(error, node=step.node_id, attempts=self.attempt)
         step.stats.failed(described, exhausted=exhausted)
-        stats.incidents.append(
-            Incident(self._clock.time(), described, shortened(None if data is None else data.payload))
-        )
+        stats.happened(Incident(self._clock.time(), described, shortened(None if data is None else data.payload)))
         if exhausted:
             stats.errors += 1
         else:

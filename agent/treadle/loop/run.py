@@ -63,6 +63,27 @@ class LoopFailed(Exception):
 class Run:
     """What one life of a loop consists of; `live` is that life."""
 
+    __slots__ = (
+        "boundary",
+        "chain",
+        "chance",
+        "clock",
+        "control",
+        "deadlines",
+        "feed",
+        "iteration",
+        "leases",
+        "mode",
+        "plan",
+        "recovery",
+        "revision",
+        "stats",
+        "steps",
+        "tenure",
+        "trace",
+        "walk",
+    )
+
     def __init__(  # noqa: PLR0913 - a life has this many parts
         self,
         plan: Plan,
@@ -119,11 +140,20 @@ class Run:
         finally:
             await self._close(opened)
 
+    def begin(self) -> None:
+        """Make what iterations need and an idle loop does not. Whoever is to execute a node calls it first."""
+        if not self.stats.begin():
+            return
+        for step in self.steps:
+            step.durations = step.stats.durations
+        self.chain.make()
+
     async def carry_own(self, step: Step, hook: str, *arguments: Any) -> None:
         """Call finish() or on_tick() of a node; what it returns flows on as an iteration without input."""
         self.iteration.message = None
         self.iteration.at = step.at
         self.trace[NUMBER], self.trace[INSIDE] = 0, 1
+        self.begin()
         try:
             output = await self._own_output(step, hook, arguments)
             if output is not None:
@@ -230,7 +260,7 @@ class Run:
         error = loop_error(exc, node=step.node_id)
         step.stats.failed(error, exhausted=True)
         self.stats.errors += 1
-        self.stats.incidents.append(Incident(self.clock.time(), error, ""))
+        self.stats.happened(Incident(self.clock.time(), error, ""))
         raise LoopFailed(error) from exc
 
     async def _open(self, opened: list[Step]) -> None:

@@ -15,6 +15,8 @@ from treadle.loop.outcome import LoopError
 
 BUCKETS: Final = 64  # of 64-bit nanoseconds
 FAILING_FROM: Final = 3  # failed attempts in a row
+_ZEROS: Final = (0,) * BUCKETS
+_UNMADE: Final[list[int]] = []  # instead of buckets until the loop's first iteration: see LoopStats.begin
 
 
 class Health(StrEnum):
@@ -60,7 +62,7 @@ class NodeStats:
 
     def __init__(self, node: str) -> None:
         self.node = node
-        self.durations = [0] * BUCKETS
+        self.durations = _UNMADE
         self.failures = 0
         self.last_error: LoopError | None = None
         self.exhausted = 0
@@ -79,7 +81,7 @@ class NodeStats:
 
     def snapshot(self) -> NodeSnapshot:
         """Return the figures of this moment."""
-        durations = tuple(self.durations)
+        durations = tuple(self.durations) or _ZEROS
         succeeded = sum(durations)
         return NodeSnapshot(
             node=self.node,
@@ -96,24 +98,42 @@ class NodeStats:
         return Health.HEALTHY if succeeded else Health.IDLE
 
 
+_NONE: Final[deque[Incident]] = deque(maxlen=0)  # shared: an empty deque has 624 bytes
+
+
 class LoopStats:
     """Counters of one loop and its nodes."""
 
     __slots__ = ("dead_letters", "durations", "errors", "idle_ticks", "incidents", "nodes", "retries", "untouched")
 
     def __init__(self, nodes: list[str]) -> None:
-        self.durations = [0] * BUCKETS
+        self.durations = _UNMADE
         self.idle_ticks = 0
         self.errors = 0  # executions that were exhausted
         self.retries = 0
         self.dead_letters = 0
-        self.incidents: deque[Incident] = deque(maxlen=KEPT)
+        self.incidents: deque[Incident] = _NONE
         self.untouched = 0  # iterations that left nothing to commit
         self.nodes = [NodeStats(node) for node in nodes]
 
+    def begin(self) -> bool:
+        """Make the buckets; False when they are there. An idle loop goes without them."""
+        if self.durations:
+            return False
+        for node in self.nodes:
+            node.durations = [0] * BUCKETS
+        self.durations = [0] * BUCKETS
+        return True
+
+    def happened(self, incident: Incident) -> None:
+        """Keep an error, as one of the last."""
+        if self.incidents is _NONE:
+            self.incidents = deque(maxlen=KEPT)
+        self.incidents.append(incident)
+
     def snapshot(self, *, committed: int, in_flight: int) -> LoopSnapshot:
         """Return the figures of this moment; the arguments are the tenure's, which knows of Redis."""
-        durations = tuple(self.durations)
+        durations = tuple(self.durations) or _ZEROS
         return LoopSnapshot(
             committed=committed + self.untouched,
             iterations=sum(durations),

@@ -14,7 +14,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from treadle.loop.doings import Doings
-    from treadle.loop.inflow import Gather
     from treadle.loop.iteration import Iteration
     from treadle.loop.stats import NodeStats
     from treadle.node import Node
@@ -27,17 +26,16 @@ Call = "Callable[..., Any]"
 class Step:
     """`call` takes the input (a producer's takes nothing) and returns an output; with `awaits`, an awaitable."""
 
-    __slots__ = ("at", "awaits", "call", "durations", "emit", "gather", "handles", "node", "node_id", "pushes", "stats")
+    __slots__ = ("at", "awaits", "call", "durations", "emit", "handles", "node", "node_id", "pushes", "stats")
 
     def __init__(
-        self, at: int, node_id: str, node: Node[Any] | None, stats: NodeStats, gather: Gather, handles: set[str | None]
+        self, at: int, node_id: str, node: Node[Any] | None, stats: NodeStats, handles: set[str | None]
     ) -> None:
         self.at = at
         self.node_id = node_id
         self.node = node
         self.stats = stats
         self.durations = stats.durations
-        self.gather = gather
         self.handles = handles
         self.call: Callable[..., Any] = _nothing
         self.awaits = False

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from functools import lru_cache
+from typing import TYPE_CHECKING, NamedTuple
 
 from treadle.data import ERROR_HANDLE
 
 if TYPE_CHECKING:
-    from treadle.workflow.plan import Input, Join, Plan, Step
+    from treadle.workflow.plan import Input, Join, Plan
+
+_KEPT = 256  # tables, of as many different plans
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,11 +36,20 @@ class Inflow:
     edges: tuple[Edge, ...]
 
 
-class Table:
-    """What the LoopManager looks up about a plan while it runs it."""
+class Shape(NamedTuple):
+    """What a table is made from: one step."""
 
-    def __init__(self, plan: Plan) -> None:
-        steps = plan.steps
+    node: str
+    join: Join
+    inputs: tuple[Input, ...]
+
+
+class Table:
+    """What the LoopManager looks up about a plan while it runs it. Loops whose plans have one shape share it."""
+
+    __slots__ = ("_below", "_children", "handles", "inflows", "linear")
+
+    def __init__(self, steps: tuple[Shape, ...]) -> None:
         last_plain, last_routed = _last_takers(steps)
         self.inflows = [_inflow(at, step, steps, last_plain, last_routed) for at, step in enumerate(steps)]
         self.handles: list[set[str | None]] = [set() for _ in steps]
@@ -48,6 +60,11 @@ class Table:
                 self._children[edge.source].append(at)
         self.linear = all(_follows(inflow, at) for at, inflow in enumerate(self.inflows) if at)
         self._below: dict[int, tuple[int, ...]] = {}
+
+    @staticmethod
+    def of(plan: Plan) -> Table:
+        """Return the table of a plan."""
+        return _table(tuple(Shape(step.node, step.join, step.inputs) for step in plan.steps))
 
     def below(self, at: int) -> tuple[int, ...]:
         """Return all steps that the output of a step can reach, in the order of the plan."""
@@ -72,7 +89,12 @@ class Table:
         return None
 
 
-def _last_takers(steps: tuple[Step, ...]) -> tuple[dict[int, tuple[int, int]], dict[tuple[int, str], tuple[int, int]]]:
+@lru_cache(_KEPT)
+def _table(steps: tuple[Shape, ...]) -> Table:
+    return Table(steps)
+
+
+def _last_takers(steps: tuple[Shape, ...]) -> tuple[dict[int, tuple[int, int]], dict[tuple[int, str], tuple[int, int]]]:
     """Find, per output and per handle of it, the edge that is served last."""
     plain: dict[int, tuple[int, int]] = {}
     routed: dict[tuple[int, str], tuple[int, int]] = {}
@@ -85,15 +107,15 @@ def _last_takers(steps: tuple[Step, ...]) -> tuple[dict[int, tuple[int, int]], d
     return plain, routed
 
 
-def _in_order(step: Step) -> list[Input]:
+def _in_order(step: Shape) -> list[Input]:
     # `any` takes the first arrival and `each` all of them in turn: the order in which the sources run.
     return list(step.inputs) if step.join == "all" else sorted(step.inputs, key=lambda each: each.source)
 
 
 def _inflow(
     at: int,
-    step: Step,
-    steps: tuple[Step, ...],
+    step: Shape,
+    steps: tuple[Shape, ...],
     last_plain: dict[int, tuple[int, int]],
     last_routed: dict[tuple[int, str], tuple[int, int]],
 ) -> Inflow:

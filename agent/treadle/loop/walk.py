@@ -12,12 +12,13 @@ from typing import TYPE_CHECKING, Any, cast
 
 from treadle.data import Idle, LoopComplete, NodeData
 from treadle.errors import BadOutput
+from treadle.loop.inflow import gatherer
 from treadle.loop.output import END, Sent, is_signal, read_output
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
-    from treadle.loop.inflow import Environment
+    from treadle.loop.inflow import Environment, Gather
     from treadle.loop.iteration import Iteration
     from treadle.loop.recovery import Recovery
     from treadle.loop.state import NodeState
@@ -42,11 +43,14 @@ _Stack = list["_Branch | Iterator[_Branch | None]"]
 class Walk:
     """Walks the branches of one iteration after the other."""
 
+    __slots__ = ("_gathers", "_iteration", "_recovery", "_steps", "_table")
+
     def __init__(self, steps: list[Step], table: Table, iteration: Iteration, recovery: Recovery) -> None:
         self._steps = steps
         self._table = table
         self._iteration = iteration
         self._recovery = recovery
+        self._gathers: Sequence[Gather] = ()  # made when first needed: a loop may run on its chain for ever
 
     async def carry(self, at: int, output: Any, headers: Mapping[str, Any] | None, then: int) -> int:
         """Execute what is below a step, after it returned an output. Returns the time of the last execution's end.
@@ -56,6 +60,8 @@ class Walk:
         """
         iteration = self._iteration
         iteration.at = at
+        if not self._gathers:
+            self._gathers = [gatherer(inflow, iteration) for inflow in self._table.inflows]
         outputs: Environment = {}
         stack: _Stack = [_Branch(self._table.below(at), outputs)]
         try:
@@ -77,13 +83,13 @@ class Walk:
         self, branch: _Branch, stack: _Stack, then: int
     ) -> tuple[int, bool]:
         """Execute a branch until it is done or opens others on the stack. Says whether EndIteration was returned."""
-        steps, iteration, outputs = self._steps, self._iteration, branch.outputs
+        steps, gathers, iteration, outputs = self._steps, self._gathers, self._iteration, branch.outputs
         for at in branch.rest:
             step = steps[at]
             given = branch.given
             if given is None:
                 try:
-                    taken = step.gather(outputs)
+                    taken = gathers[at](outputs)
                     if type(taken) is list:
                         self._split(at)
                 except BaseException as exc:  # noqa: BLE001 - what a node returned can't be copied, or not be joined

@@ -8,7 +8,6 @@ from treadle.errors import ConfigError
 from treadle.loop.chain import Chain
 from treadle.loop.context import NodeContext
 from treadle.loop.doings import Doings
-from treadle.loop.inflow import gatherer
 from treadle.loop.modes import is_async
 from treadle.loop.state import NoState
 from treadle.loop.step import Step, emitting, pusher, reader, tail_emitter
@@ -31,7 +30,7 @@ class Workshop:
 
     def __init__(self, run: Run, nodes: Mapping[str, Node[Any]]) -> None:
         self._run = run
-        table = Table(run.plan)
+        table = Table.of(run.plan)
         self.steps = [self._step(at, step, table, nodes) for at, step in enumerate(run.plan.steps)]
         self.walk = Walk(self.steps, table, run.iteration, run.recovery)
         self.chain = Chain(self.steps, run.iteration, linear=table.linear)
@@ -39,8 +38,7 @@ class Workshop:
     def _step(self, at: int, planned: plan.Step, table: Table, nodes: Mapping[str, Node[Any]]) -> Step:
         node = None if planned.uses is None else _node(planned.node, nodes)
         iteration = self._run.iteration
-        gather = gatherer(table.inflows[at], iteration)
-        step = Step(at, planned.node, node, self._run.stats.nodes[at], gather, table.handles[at])
+        step = Step(at, planned.node, node, self._run.stats.nodes[at], table.handles[at])
         if node is not None:
             self._equip(step, node, planned)
             step.call, step.awaits = self._run.mode.bind(node, node.execute)

@@ -108,7 +108,7 @@ class Guard:
 
     def _alone(self, batch: Batch, reader: Reader) -> Batch | None:
         if self._tenure.in_flight or self._count is None:
-            reader.returned.appendleft(batch)
+            reader.returned.append(batch)
             if not self._tenure.in_flight and not self._asked:
                 self._asked = True
                 self._ask(Asked(batch.queue, batch.first, self._counted))
@@ -157,13 +157,13 @@ class Guard:
 
 def _given_back(reader: Reader, number: int) -> bool:
     """Whether a message is with its reader again: its iteration was dropped."""
-    return bool(reader.returned) and reader.returned[0].first == number
+    return bool(reader.returned) and reader.returned[-1].first == number
 
 
 def _cut(batch: Batch, at: int, reader: Reader) -> Batch:
     """Return the first messages of a batch; the rest goes back to the front."""
     if at < len(batch.items):
-        reader.returned.appendleft(Batch(batch.queue, batch.first + at, batch.items[at:]))
+        reader.returned.append(Batch(batch.queue, batch.first + at, batch.items[at:]))
     return Batch(batch.queue, batch.first, batch.items[:at])
 
 

@@ -14,6 +14,8 @@ _Leased = tuple[int, Any]  # number and item
 class Leases:
     """The messages of a tenure that nodes pop, by queue."""
 
+    __slots__ = ("_here", "_taken", "_tenure")
+
     def __init__(self, tenure: Tenure) -> None:
         self._tenure = tenure
         self._here: dict[str, deque[_Leased]] = {}

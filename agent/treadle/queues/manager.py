@@ -6,6 +6,7 @@ In an `async def` node `pop` is awaited; `push` waits for nothing, and may be aw
 from __future__ import annotations
 
 from collections.abc import Generator, Mapping
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Protocol
 
 from treadle.data import NodeData
@@ -15,7 +16,7 @@ from treadle.queues.codec import bare, encode_item
 from treadle.queues.tenure import BadItem
 
 if TYPE_CHECKING:
-    from collections.abc import Coroutine
+    from collections.abc import Awaitable, Coroutine
 
     from treadle.clock import Clock
 
@@ -45,8 +46,9 @@ class Leasing(Protocol):
 class Waiting(Protocol):
     """How the node of this QueueManager waits."""
 
-    async def wait(self, timeout_s: float | None) -> None:
+    def wait(self, timeout_s: float | None) -> Awaitable[None]:
         """Wait until something changed."""
+        ...
 
     def finish(self, coroutine: Coroutine[Any, Any, Any]) -> Any:
         """Give the node a result, or what it is to await."""
@@ -74,8 +76,22 @@ class _Done:
 _DONE = _Done()
 
 
+_names = lru_cache(256)(frozenset[str])  # most nodes name no queue, or the same as others
+
+
 class QueueManager:
     """Pushes to and pops from the queues that a node's `queues` name."""
+
+    __slots__ = (
+        "_clock",
+        "_leases",
+        "_namespace",
+        "_pop_queues",
+        "_push_queues",
+        "_stopping",
+        "_transaction",
+        "_waiting",
+    )
 
     def __init__(
         self,
@@ -90,8 +106,8 @@ class QueueManager:
         clock: Clock,
     ) -> None:
         self._namespace = namespace
-        self._push_queues = frozenset(push_queues)
-        self._pop_queues = frozenset(pop_queues)
+        self._push_queues = _names(push_queues)
+        self._pop_queues = _names(pop_queues)
         self._transaction = transaction
         self._leases = leases
         self._waiting = waiting

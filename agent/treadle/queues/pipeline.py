@@ -30,6 +30,7 @@ BACKOFF_S = (0.1, 1.0)
 FULL_LOOK_S = 5.0  # a ring for room that got lost costs no more than this
 
 _SIZE = itemgetter(5)  # of an iteration
+_NONE: frozenset[str] = frozenset()
 
 _LOST = {
     b"FENCED": ("fenced", "Another instance of the loop has taken over."),
@@ -69,6 +70,28 @@ class Commit:
 class Pipeline:
     """See the module. `waiting` may be appended to from another thread; all else is one thread's."""
 
+    __slots__ = (
+        "_backoff_s",
+        "_built",
+        "_epoch",
+        "_nonce_root",
+        "_rang",
+        "_rooms",
+        "_seq",
+        "_weigh",
+        "_writer",
+        "astray",
+        "flying",
+        "full_on",
+        "inc",
+        "lost",
+        "not_before",
+        "plain",
+        "trouble",
+        "waiting",
+        "want_inc",
+    )
+
     def __init__(
         self,
         writer: Writer,
@@ -91,7 +114,7 @@ class Pipeline:
         self._built = 0
         self._weigh = weigh
         self._rooms: dict[str, tuple[int, int]] = {}
-        self._rang: set[str] = set()  # rings for room since the last sending
+        self._rang: frozenset[str] = _NONE  # rings for room since the last sending
         self._backoff_s = BACKOFF_S[0]
 
     @property
@@ -112,7 +135,8 @@ class Pipeline:
             return None
         commit.on_wire = True
         commit.sends += 1
-        self._rang.clear()
+        if self._rang:
+            self._rang = _NONE
         return commit
 
     def disconnected(self) -> None:
@@ -159,7 +183,7 @@ class Pipeline:
         """Take a ring for room; True when this loop waits for it. The next group finds out how much there is."""
         if self.full_on != queue:
             # The ring travels on another connection: it may be here before the refusal that asked for it.
-            self._rang.add(queue)
+            self._rang |= {queue}
             return False
         self._rooms[queue] = (1, 1)
         self.full_on = None
@@ -170,7 +194,7 @@ class Pipeline:
         """Take note that rings for room may have been missed; True when this loop waits for one."""
         if self.full_on is not None:
             return self.room(self.full_on)
-        self._rang.update(self._writer.closes)
+        self._rang |= frozenset(self._writer.closes)
         return False
 
     def _build(self) -> Commit:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Coroutine, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 from treadle.queues.group import Writer
 from treadle.queues.latch import Latch
@@ -22,6 +22,34 @@ _NOTHING: tuple[()] = ()
 
 class RedisTenure:
     """See treadle.queues.tenure.Tenure."""
+
+    __slots__ = (
+        "_appended",
+        "_appended_bytes",
+        "_ask",
+        "_max",
+        "_max_bytes",
+        "_send",
+        "_waiting",
+        "asked",
+        "committed",
+        "completed",
+        "epoch",
+        "guard",
+        "inc",
+        "iteration",
+        "key",
+        "latch",
+        "life",
+        "lost",
+        "namespace",
+        "pipeline",
+        "readers",
+        "settled",
+        "settled_bytes",
+        "spec",
+        "state",
+    )
 
     def __init__(
         self,
@@ -50,9 +78,6 @@ class RedisTenure:
                 self.readers[queue].never_ends = True
         self.pipeline = Pipeline(writer, (spec.epoch, found.inc, found.seq), found.nonce_root, self._weigh)
         self.latch = Latch()
-        self.wake = self.latch.wake
-        self.wait = self.latch.wait
-        self.wait_async = self.latch.wait_async
         self.committed = 0  # iterations; written by the host only, like the next two
         self.settled = 0  # the same, the commit that completes the loop included
         self.settled_bytes = 0
@@ -79,6 +104,18 @@ class RedisTenure:
             and self.pipeline.full_on is None
         )
 
+    def wake(self) -> None:
+        """End the wait of the loop."""
+        self.latch.wake()
+
+    def wait(self, timeout_s: float | None) -> None:
+        """Block the loop's thread until something changed."""
+        self.latch.wait(timeout_s)
+
+    def wait_async(self, timeout_s: float | None) -> Coroutine[Any, Any, None]:
+        """Await the same."""
+        return self.latch.wait_async(timeout_s)
+
     def poll(self, queue: str) -> Batch | None:
         """Take the next batch of a queue if one is here."""
         reader = self.readers[queue]
@@ -97,7 +134,7 @@ class RedisTenure:
     def give_back(self, batch: Batch) -> None:
         """Return the rest of a batch to the front."""
         if batch.items:
-            self.readers[batch.queue].returned.appendleft(batch)
+            self.readers[batch.queue].returned.append(batch)
 
     def ended(self, queue: str) -> bool:
         """Whether a queue has no open writer, no message and nothing claimed."""

@@ -19,7 +19,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Coroutine, Mapping, Sequence
 
     from treadle.errors import TenureLost
     from treadle.workflow.plan import QueueLimits
@@ -164,8 +164,9 @@ class Tenure(Protocol):
     def wait(self, timeout_s: float | None) -> None:
         """Block the calling thread until something changed, `wake` was called, or the time is over."""
 
-    async def wait_async(self, timeout_s: float | None) -> None:
+    def wait_async(self, timeout_s: float | None) -> Coroutine[Any, Any, None]:
         """The same for a LoopManager that runs as a task."""
+        ...
 
     def wake(self) -> None:
         """Make the current or next wait return at once. May be called from any thread."""

@@ -129,7 +129,10 @@ class AsyncioHost(PoolHost):
 
     async def _live(self, run: LoopRun) -> Ended:
         try:
-            await asyncio.to_thread(run.prepare)  # imports user code, which may take its time
+            if run.quick:
+                run.prepare()
+            else:
+                await asyncio.to_thread(run.prepare)  # imports user code, which may take its time
             if run.leaving:
                 return Ended(run.number, "drained")
             namespace = await self._of(run.assign.address.namespace, run.assign.redis_id)

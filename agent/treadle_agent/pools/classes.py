@@ -26,16 +26,24 @@ def classes(sources: Mapping[str, str], importing: Callable[[], None]) -> dict[s
 
     One loop imports at a time; `importing` is called when it is this one's turn.
     """
-    found: dict[str, type[Node[Any]]] = {}
-    with _lock:
-        importing()
-        for uses, source in sources.items():
-            if source not in _loaded:
-                _load(source)
-            if uses not in _loaded[source]:
-                raise CatalogError(f"{source} does not offer {uses} any more", uses=uses, module=source)
-            found[uses] = _loaded[source][uses]
-    return found
+    if not known(sources):
+        with _lock:
+            importing()
+            for source in sources.values():
+                if source not in _loaded:
+                    _load(source)
+    return {uses: _class(uses, source) for uses, source in sources.items()}
+
+
+def known(sources: Mapping[str, str]) -> bool:
+    """Whether nothing has to be imported."""
+    return all(source in _loaded for source in sources.values())
+
+
+def _class(uses: str, source: str) -> type[Node[Any]]:
+    if uses not in _loaded[source]:
+        raise CatalogError(f"{source} does not offer {uses} any more", uses=uses, module=source)
+    return _loaded[source][uses]
 
 
 def _load(source: str) -> None:

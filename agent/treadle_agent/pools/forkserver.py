@@ -37,6 +37,7 @@ _PRELOAD: Final = (
 )
 _MAX_PACKET: Final = 64 * 1024
 _FDS: Final = 4
+_ARENAS: Final = 2  # loops allocate while they hold the GIL, so there is nothing to gain from one for each thread
 _encode = msgspec.msgpack.Encoder().encode
 _decode = msgspec.msgpack.Decoder(Setup).decode
 
@@ -44,6 +45,7 @@ _decode = msgspec.msgpack.Decoder(Setup).decode
 def main() -> None:
     """Preload, say so with an empty list, and serve until the supervisor is gone: `forkserver FD PARENT`."""
     linux.die_with(int(sys.argv[2]))
+    linux.share_arenas(_ARENAS)
     for name in _PRELOAD:
         importlib.import_module(name)
     preload = importlib.import_module("treadle_agent.pools.classes")

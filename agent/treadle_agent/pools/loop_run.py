@@ -6,7 +6,7 @@ import asyncio
 import threading
 import time
 from collections.abc import Callable
-from typing import Final, Literal
+from typing import Any, Final, Literal
 
 import msgspec
 
@@ -17,6 +17,7 @@ from treadle.loop.manager import LoopManager
 from treadle.loop.outcome import LoopError, Outcome, loop_error
 from treadle.loop.stats import LoopSnapshot, NodeSnapshot
 from treadle.loop.trace import INSIDE, NUMBER
+from treadle.node import Node
 from treadle.queues.redis_tenure import RedisTenure
 from treadle.queues.tenure import Suspicion, TenureSpec
 from treadle.workflow.plan import Plan, QueueLimits
@@ -24,10 +25,15 @@ from treadle_agent import page
 from treadle_agent.frames import Assign, Began, Cleared, Ended, Figures, Incident, NodeFigures, QueueUse, Suspect, Why
 from treadle_agent.page import Page
 from treadle_agent.pools import limits
-from treadle_agent.pools.classes import classes
+from treadle_agent.pools.classes import classes, known
 from treadle_agent.pools.lines import text_of
+from treadle_agent.pools.plans import read_plan, shared
 
 Verb = Literal["drain", "stop", "pause", "resume"]
+
+_NO_CLASSES: Final[dict[str, type[Node[Any]]]] = {}
+_NO_SOURCES: Final[dict[str, str]] = {}
+_NO_QUEUES: Final[list[QueueUse]] = []
 
 # These end a loop for good: somebody else holds it, or its keys are not ours.
 _LOST_FOR_GOOD: Final = frozenset({"fenced", "bad-type"})
@@ -35,12 +41,11 @@ _LOST_FOR_GOOD: Final = frozenset({"fenced", "bad-type"})
 _OUT_OF_REACH: Final = frozenset({"wrong-redis", "unreachable", "stopped"})
 
 MAX_INCIDENTS: Final = 5
+QUICK_PLAN: Final = 64 * 1024  # bytes of a plan that is read in well under a millisecond
 MAX_STORY: Final = 2_000  # characters of a traceback among figures
 IMPORT_LIMIT_S: Final = 10.0
 GRACE_S: Final = 0.05  # past a deadline, for a node that is just done
 CANCEL_S: Final = 2.0  # for an `async def` node to end once it is cancelled
-
-_plan = msgspec.json.Decoder(Plan).decode
 
 
 class LoopRun:
@@ -49,12 +54,35 @@ class LoopRun:
     Control may come at any time and from any thread, also before there is a LoopManager.
     """
 
+    __slots__ = (
+        "_asked",
+        "_classes",
+        "_cleared",
+        "_import_began",
+        "_lock",
+        "_manager",
+        "_page",
+        "_paused",
+        "_plan",
+        "_say",
+        "_tenure",
+        "_trace",
+        "assign",
+        "number",
+        "own_process",
+        "spec",
+        "task",
+        "thread",
+        "timed",
+    )
+
     def __init__(self, assign: Assign, shared: Page) -> None:
         self.assign = assign
         self.own_process = False  # limits of the loop are those of its process
         self.number = assign.run
         self.spec: TenureSpec
         self._plan: Plan
+        self._say: Callable[[Began | Cleared], None]
         self._page = shared
         self._lock = threading.Lock()
         self._asked: list[Verb] = ["pause"] if assign.paused else []
@@ -82,9 +110,14 @@ class LoopRun:
             else:
                 getattr(self._manager, verb)()
 
+    @property
+    def quick(self) -> bool:
+        """Whether `prepare` takes so little time that an event loop may do it."""
+        return len(self.assign.plan) <= QUICK_PLAN and known(self.assign.sources)
+
     def prepare(self) -> None:
         """Read the plan and import its node classes: `spec` is known then. Raises what imports raise."""
-        self._plan = plan = _plan(self.assign.plan)
+        self._plan = plan = read_plan(self.assign.plan)
         self.timed = plan.iteration_timeout_s is not None or any(s.attempt_timeout_s is not None for s in plan.steps)
         if self.own_process:
             limits.open_files(plan.resources.open_files)
@@ -103,8 +136,10 @@ class LoopRun:
             never_ends=tuple(name for name in self._plan.reads if name in uses and uses[name].never_ends),
             max_in_flight=self._plan.max_in_flight,
             max_in_flight_bytes=self._plan.max_in_flight_bytes,
-            suspicion=self._suspicion(),
+            suspicion=shared(self._suspicion()),
         )
+        # What has been read is as large as all else that an idle loop needs.
+        self.assign = msgspec.structs.replace(self.assign, plan=b"", queues=_NO_QUEUES, sources=_NO_SOURCES)
 
     def _importing(self) -> None:
         self.thread = self.thread or threading.get_ident()
@@ -134,16 +169,20 @@ class LoopRun:
             nodes,
             tenure,
             revision=str(self.assign.revision),
-            on_open=lambda: self._begin(tenure, say),
+            on_open=self._begin,
             trace=self._trace,
         )
         with self._lock:
-            self._tenure, self._manager = tenure, manager
+            self._tenure, self._manager, self._say = tenure, manager, say
             for verb in self._asked:
                 getattr(manager, verb)()
+        self._classes = _NO_CLASSES
         return manager
 
-    def _begin(self, tenure: RedisTenure, say: Callable[[Began | Cleared], None]) -> None:
+    def _begin(self) -> None:
+        say, tenure = self._say, self._tenure
+        if tenure is None:
+            return
         self._page.mark(self.assign.slot, page.RUNNING)
         say(Began(self.number, tenure.inc, time.time()))
         guard = tenure.guard

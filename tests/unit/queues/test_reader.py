@@ -77,7 +77,7 @@ def test_what_is_given_back_comes_first_again() -> None:
     one.accept(entry(1, 4))
     batch = one.poll()
     assert batch is not None
-    one.returned.appendleft(batch._replace(first=3, items=batch.items[2:]))
+    one.returned.append(batch._replace(first=3, items=batch.items[2:]))
     assert numbers(one) == [3, 4]
 
 
