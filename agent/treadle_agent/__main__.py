@@ -24,6 +24,8 @@ import click
 @click.option("--cacert", type=click.Path(path_type=Path), help="Authority of the controllers' certificates.")
 @click.option("--cert", type=click.Path(path_type=Path), help="This agent's certificate.")
 @click.option("--key", type=click.Path(path_type=Path), help="Its key.")
+@click.option("--token-file", type=click.Path(path_type=Path), help="Holds a token of `wfctl agent token create`.")
+@click.option("--insecure", is_flag=True, default=None, help="Speak plain text with controllers on other hosts.")
 @click.option("--log-format", type=click.Choice(["text", "json"]))
 @click.option("--log-level", type=click.Choice(["debug", "info", "warning", "error"]))
 @click.version_option(package_name="treadle")

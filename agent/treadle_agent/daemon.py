@@ -28,10 +28,10 @@ from treadle.errors import ConfigError, TreadleError
 from treadle.v1 import agent_pb2, event_pb2, loop_pb2
 from treadle.v1 import dispatcher_service_pb2 as wire
 from treadle.workflow.plan import Resources
-from treadle_agent import logs
+from treadle_agent import enrolment, logs
 from treadle_agent.frames import Address
 from treadle_agent.session.machine import Identity, Machine
-from treadle_agent.session.stream import Session, Tls
+from treadle_agent.session.stream import Session
 from treadle_agent.supervisor.hosts import Template
 from treadle_agent.supervisor.loops import Reporter
 from treadle_agent.supervisor.status import reason
@@ -107,14 +107,17 @@ class Agent:
         await self._supervisor.start()
         self._identity.node_types = node_types(self._supervisor.catalog)
         self._identity.catalog_errors = [r for why in self._supervisor.catalog.errors if (r := reason(why))]
-        config = self._config
-        tls = None if config.cacert is None else Tls(config.cacert, config.cert, config.key)
+        tls, identity = await enrolment.prepare(self._config)
+        enrolment.refuse_plain_text(self._config, tls)
         self._session = Session(self._machine, self._deliver, tls=tls)
         self._session.start()
         self._tasks = [
             asyncio.create_task(work, name=name)
             for name, work in (("ticks", self._tick()), ("logs", self._send_logs()), ("watchdog", self._watchdog()))
         ]
+        if identity is not None:
+            renewing = enrolment.renew(identity, self._config.controllers)
+            self._tasks.append(asyncio.create_task(renewing, name="certificate"))
         _log.info("agent ready", extra={"agent": self._config.name, "node_types": len(self._identity.node_types)})
         self._notifier.notify(READY="1", STATUS="running")
         stopping = asyncio.create_task(self._terminated.wait(), name="until told to stop")

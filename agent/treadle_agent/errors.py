@@ -4,6 +4,7 @@ AgentError (a TreadleError)
 +-- BrokenFrame      a peer said something that is no frame
 +-- SpawnFailed      a child process could not be started
 +-- SessionBroken    the stream to the controller ended
++-- EnrolmentRefused the token is not accepted, or the controller is another cluster's
 """
 
 from __future__ import annotations
@@ -33,3 +34,9 @@ class SessionBroken(AgentError):
     """The stream to the controller ended."""
 
     code = "session-broken"
+
+
+class EnrolmentRefused(AgentError):
+    """The token is not accepted."""
+
+    code = "enrolment-refused"

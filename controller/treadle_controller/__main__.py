@@ -11,7 +11,7 @@ from typing import Any
 import uvloop
 
 from treadle.errors import TreadleError
-from treadle_controller import backup_tool, logs, redis_tool
+from treadle_controller import backup_tool, ca_tool, logs, redis_tool
 from treadle_controller.config import ControllerConfig, load
 from treadle_controller.daemon import Daemon
 
@@ -24,6 +24,8 @@ def main(arguments: list[str] | None = None) -> int:
     arguments = sys.argv[1:] if arguments is None else arguments
     if arguments[:1] == ["redis"]:
         return redis_tool.main(arguments[1:])
+    if arguments[:1] and arguments[0] in ca_tool.COMMANDS:
+        return ca_tool.main(arguments)
     if arguments[:1] and arguments[0] in backup_tool.COMMANDS:
         return backup_tool.main(arguments)
     parsed = vars(_parser().parse_args(arguments))
@@ -48,14 +50,17 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         "treadle-controller",
         description="Decides which agent runs which loop.",
-        epilog="`treadle-controller redis --help` prepares a Redis server: users with their rights, functions.",
+        epilog="`treadle-controller redis --help` prepares a Redis server: users with their rights, functions. "
+        "`treadle-controller ca --help` and `client --help` make certificates; `backup` and `restore` keep the store.",
     )
     parser.add_argument("--config", type=Path, metavar="FILE", help="TOML file; the environment and flags go over it")
     parser.add_argument("--check-config", action="store_true", help="look at the configuration, and stop")
     parser.add_argument("--log-format", choices=("text", "json"), default="text", help="how the log is written")
     parser.add_argument("--address-file", type=Path, metavar="FILE", help="write the bound addresses there, as JSON")
     for name, field in ControllerConfig.model_fields.items():
-        if name != _NOT_A_FLAG:
+        if name == "insecure":
+            parser.add_argument("--insecure", action="store_const", const=True, help=field.description)
+        elif name != _NOT_A_FLAG:
             parser.add_argument(f"--{name.replace('_', '-')}", help=field.description)
     return parser
 

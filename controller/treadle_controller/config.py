@@ -11,6 +11,7 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, Settings
 from sqlalchemy import make_url
 from sqlalchemy.exc import ArgumentError
 
+from treadle.addresses import is_loopback
 from treadle.errors import ConfigError
 from treadle.workflow import is_name
 
@@ -37,7 +38,12 @@ class ControllerConfig(BaseSettings):
     redis_timeout_s: float = Field(2.0, gt=0, description="How long to wait for an answer of Redis, in seconds.")
     tls_cert: Path | None = Field(None, description="Certificate of the gRPC server (PEM); needs tls_key.")
     tls_key: Path | None = Field(None, description="Its private key (PEM).")
-    tls_client_ca: Path | None = Field(None, description="If set, clients have to show a certificate that it signed.")
+    tls_client_ca: Path | None = Field(None, description="Authority of the certificates that agents and clients show.")
+    tls_ca_key: Path | None = Field(None, description="The authority's key: with it agents enrol and renew here.")
+    agent_certificate_s: float = Field(
+        30 * 86_400.0, ge=2.0, description="How long agents' certificates are good, in seconds; renewed at half of it."
+    )
+    insecure: bool = Field(False, description="Listen in plain text where others can reach it: everybody may do all.")
     otlp_endpoint: str | None = Field(None, description="Where telemetry is sent; none when empty.")
 
     @field_validator("listen", "http_listen")
@@ -72,6 +78,13 @@ class ControllerConfig(BaseSettings):
             raise ValueError("tls_cert and tls_key are given together")
         if self.tls_client_ca is not None and self.tls_cert is None:
             raise ValueError("tls_client_ca needs tls_cert and tls_key")
+        if self.tls_ca_key is not None and self.tls_client_ca is None:
+            raise ValueError("tls_ca_key needs tls_client_ca, the authority whose key it is")
+        if self.tls_cert is None and not self.insecure and not is_loopback(self.listen):
+            raise ValueError(
+                f"on {self.listen} everybody who reaches it could do everything: give tls_cert and tls_key (see "
+                "`treadle-controller ca init`), or say --insecure"
+            )
         return self
 
     @classmethod

@@ -12,14 +12,17 @@ import time
 from pathlib import Path
 from typing import Final
 
-import grpc
 from sqlalchemy import Connection
 
 from treadle.queues.admin import QueueAdmin
+from treadle_controller.access.authority import Authority
+from treadle_controller.access.door import Door, TlsFiles
+from treadle_controller.access.identities import Identities
+from treadle_controller.api.audit import Audit
+from treadle_controller.api.callers import Callers
 from treadle_controller.api.context import Api
 from treadle_controller.api.server import GrpcServer
 from treadle_controller.config import ControllerConfig
-from treadle_controller.errors import StartFailed
 from treadle_controller.http.server import HttpServer
 from treadle_controller.leader import Leader
 from treadle_controller.leader.applying import Applying
@@ -72,18 +75,33 @@ class Daemon:
 
     async def _serve(self, leader: Leader) -> None:
         await leader.start()
-        api = Api(leader, Commands(leader), Applying(leader))
-        server = GrpcServer(api, credentials=_credentials(self._config))
+        config, audit = self._config, Audit(leader.journal, self._config.name)
+        identities = Identities(self._store)
+        await identities.load()
+        door = _door(config, audit)
+        if door is not None:
+            identities.on_revoked = door.cut
+        callers = Callers(identities, config.namespace, door)
+        api = Api(
+            *(leader, Commands(leader), Applying(leader), callers, identities, audit),
+            signer=_authority(config),
+            agent_certificate_s=config.agent_certificate_s,
+        )
+        server = GrpcServer(api)
         http = HttpServer(leader)
         running = asyncio.create_task(leader.run(), name="leader")
         try:
-            await server.start(self._config.listen)
-            await http.start(self._config.http_listen)
-            self._announce(server.address, http.address)
+            await server.start(config.listen if door is None else door.behind)
+            if door is not None:
+                await door.open(config.listen)
+            await http.start(config.http_listen)
+            self._announce(server.address if door is None else door.address, http.address)
             await self._wait(running)
         finally:
             self._notifier.tell("STOPPING=1")
             await server.stop(_GRACE_S)
+            if door is not None:
+                await door.close()
             await http.stop()
             running.cancel()
             await asyncio.gather(running, return_exceptions=True)
@@ -125,12 +143,13 @@ class Daemon:
             await asyncio.sleep(self._notifier.watchdog_s / 3)
 
 
-def _credentials(config: ControllerConfig) -> grpc.ServerCredentials | None:
+def _door(config: ControllerConfig, audit: Audit) -> Door | None:
     if config.tls_cert is None or config.tls_key is None:
         return None
-    try:
-        pair = (config.tls_key.read_bytes(), config.tls_cert.read_bytes())
-        ca = config.tls_client_ca.read_bytes() if config.tls_client_ca is not None else None
-    except OSError as exc:
-        raise StartFailed(f"a TLS file can't be read: {exc}") from exc
-    return grpc.ssl_server_credentials([pair], root_certificates=ca, require_client_auth=ca is not None)
+    return Door(TlsFiles(config.tls_cert, config.tls_key, config.tls_client_ca), audit.turned_away)
+
+
+def _authority(config: ControllerConfig) -> Authority | None:
+    if config.tls_ca_key is None or config.tls_client_ca is None:
+        return None
+    return Authority.load(config.tls_client_ca, config.tls_ca_key)

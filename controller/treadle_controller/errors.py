@@ -8,6 +8,8 @@ TreadleError
     |   +-- NotFound        `kind` and `name` of what is not there
     |   +-- Conflict        somebody else was first, or the object is not as it has to be
     |   +-- NotNow          the controller can't say or do it now; trying again helps
+    |   +-- Unauthenticated nobody knows who asks: no certificate or token, or one that is no good
+    |   +-- Denied          who asks is known, and may not
     +-- StartFailed         the controller can't start
         +-- StoreInUse      another controller uses the store
         +-- UnfitRedis      the Redis server would lose messages
@@ -78,6 +80,18 @@ class NotNow(Refused):
     """It can't be said or done now; trying again helps."""
 
     code = "unavailable"
+
+
+class Unauthenticated(Refused):
+    """It is not known who asks."""
+
+    code = "unauthenticated"
+
+
+class Denied(Refused):
+    """Who asks may not do this."""
+
+    code = "permission-denied"
 
 
 class StartFailed(ControllerError):

@@ -23,36 +23,45 @@ _sym_db = _symbol_database.Default()
 
 
 from google.protobuf import duration_pb2 as google_dot_protobuf_dot_duration__pb2
+from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 from treadle.v1 import agent_pb2 as treadle_dot_v1_dot_agent__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1etreadle/v1/agent_service.proto\x12\ntreadle.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x16treadle/v1/agent.proto\"\x1f\n\x0fGetAgentRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"4\n\x10GetAgentResponse\x12 \n\x05\x61gent\x18\x01 \x01(\x0b\x32\x11.treadle.v1.Agent\":\n\x11ListAgentsRequest\x12\x11\n\tpage_size\x18\x01 \x01(\x05\x12\x12\n\npage_token\x18\x02 \x01(\t\"P\n\x12ListAgentsResponse\x12!\n\x06\x61gents\x18\x01 \x03(\x0b\x32\x11.treadle.v1.Agent\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"6\n\x12\x43ordonAgentRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x12\n\nrequest_id\x18\x02 \x01(\t\"7\n\x13\x43ordonAgentResponse\x12 \n\x05\x61gent\x18\x01 \x01(\x0b\x32\x11.treadle.v1.Agent\"8\n\x14UncordonAgentRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x12\n\nrequest_id\x18\x02 \x01(\t\"9\n\x15UncordonAgentResponse\x12 \n\x05\x61gent\x18\x01 \x01(\x0b\x32\x11.treadle.v1.Agent\"b\n\x11\x44rainAgentRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12+\n\x08\x64\x65\x61\x64line\x18\x02 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x12\n\nrequest_id\x18\x03 \x01(\t\"6\n\x12\x44rainAgentResponse\x12 \n\x05\x61gent\x18\x01 \x01(\x0b\x32\x11.treadle.v1.Agent2\x95\x03\n\x0c\x41gentService\x12\x45\n\x08GetAgent\x12\x1b.treadle.v1.GetAgentRequest\x1a\x1c.treadle.v1.GetAgentResponse\x12K\n\nListAgents\x12\x1d.treadle.v1.ListAgentsRequest\x1a\x1e.treadle.v1.ListAgentsResponse\x12N\n\x0b\x43ordonAgent\x12\x1e.treadle.v1.CordonAgentRequest\x1a\x1f.treadle.v1.CordonAgentResponse\x12T\n\rUncordonAgent\x12 .treadle.v1.UncordonAgentRequest\x1a!.treadle.v1.UncordonAgentResponse\x12K\n\nDrainAgent\x12\x1d.treadle.v1.DrainAgentRequest\x1a\x1e.treadle.v1.DrainAgentResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1etreadle/v1/agent_service.proto\x12\ntreadle.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x16treadle/v1/agent.proto\"\x1f\n\x0fGetAgentRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"4\n\x10GetAgentResponse\x12 \n\x05\x61gent\x18\x01 \x01(\x0b\x32\x11.treadle.v1.Agent\":\n\x11ListAgentsRequest\x12\x11\n\tpage_size\x18\x01 \x01(\x05\x12\x12\n\npage_token\x18\x02 \x01(\t\"P\n\x12ListAgentsResponse\x12!\n\x06\x61gents\x18\x01 \x03(\x0b\x32\x11.treadle.v1.Agent\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"6\n\x12\x43ordonAgentRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x12\n\nrequest_id\x18\x02 \x01(\t\"7\n\x13\x43ordonAgentResponse\x12 \n\x05\x61gent\x18\x01 \x01(\x0b\x32\x11.treadle.v1.Agent\"8\n\x14UncordonAgentRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x12\n\nrequest_id\x18\x02 \x01(\t\"9\n\x15UncordonAgentResponse\x12 \n\x05\x61gent\x18\x01 \x01(\x0b\x32\x11.treadle.v1.Agent\"b\n\x11\x44rainAgentRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12+\n\x08\x64\x65\x61\x64line\x18\x02 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x12\n\nrequest_id\x18\x03 \x01(\t\"6\n\x12\x44rainAgentResponse\x12 \n\x05\x61gent\x18\x01 \x01(\x0b\x32\x11.treadle.v1.Agent\"\'\n\x17\x43reateAgentTokenRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"Z\n\x18\x43reateAgentTokenResponse\x12\r\n\x05token\x18\x01 \x01(\t\x12/\n\x0b\x65xpire_time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"6\n\x12RevokeAgentRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x12\n\nrequest_id\x18\x02 \x01(\t\"\x15\n\x13RevokeAgentResponse2\xc4\x04\n\x0c\x41gentService\x12\x45\n\x08GetAgent\x12\x1b.treadle.v1.GetAgentRequest\x1a\x1c.treadle.v1.GetAgentResponse\x12K\n\nListAgents\x12\x1d.treadle.v1.ListAgentsRequest\x1a\x1e.treadle.v1.ListAgentsResponse\x12N\n\x0b\x43ordonAgent\x12\x1e.treadle.v1.CordonAgentRequest\x1a\x1f.treadle.v1.CordonAgentResponse\x12T\n\rUncordonAgent\x12 .treadle.v1.UncordonAgentRequest\x1a!.treadle.v1.UncordonAgentResponse\x12K\n\nDrainAgent\x12\x1d.treadle.v1.DrainAgentRequest\x1a\x1e.treadle.v1.DrainAgentResponse\x12]\n\x10\x43reateAgentToken\x12#.treadle.v1.CreateAgentTokenRequest\x1a$.treadle.v1.CreateAgentTokenResponse\x12N\n\x0bRevokeAgent\x12\x1e.treadle.v1.RevokeAgentRequest\x1a\x1f.treadle.v1.RevokeAgentResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'treadle.v1.agent_service_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_GETAGENTREQUEST']._serialized_start=102
-  _globals['_GETAGENTREQUEST']._serialized_end=133
-  _globals['_GETAGENTRESPONSE']._serialized_start=135
-  _globals['_GETAGENTRESPONSE']._serialized_end=187
-  _globals['_LISTAGENTSREQUEST']._serialized_start=189
-  _globals['_LISTAGENTSREQUEST']._serialized_end=247
-  _globals['_LISTAGENTSRESPONSE']._serialized_start=249
-  _globals['_LISTAGENTSRESPONSE']._serialized_end=329
-  _globals['_CORDONAGENTREQUEST']._serialized_start=331
-  _globals['_CORDONAGENTREQUEST']._serialized_end=385
-  _globals['_CORDONAGENTRESPONSE']._serialized_start=387
-  _globals['_CORDONAGENTRESPONSE']._serialized_end=442
-  _globals['_UNCORDONAGENTREQUEST']._serialized_start=444
-  _globals['_UNCORDONAGENTREQUEST']._serialized_end=500
-  _globals['_UNCORDONAGENTRESPONSE']._serialized_start=502
-  _globals['_UNCORDONAGENTRESPONSE']._serialized_end=559
-  _globals['_DRAINAGENTREQUEST']._serialized_start=561
-  _globals['_DRAINAGENTREQUEST']._serialized_end=659
-  _globals['_DRAINAGENTRESPONSE']._serialized_start=661
-  _globals['_DRAINAGENTRESPONSE']._serialized_end=715
-  _globals['_AGENTSERVICE']._serialized_start=718
-  _globals['_AGENTSERVICE']._serialized_end=1123
+  _globals['_GETAGENTREQUEST']._serialized_start=135
+  _globals['_GETAGENTREQUEST']._serialized_end=166
+  _globals['_GETAGENTRESPONSE']._serialized_start=168
+  _globals['_GETAGENTRESPONSE']._serialized_end=220
+  _globals['_LISTAGENTSREQUEST']._serialized_start=222
+  _globals['_LISTAGENTSREQUEST']._serialized_end=280
+  _globals['_LISTAGENTSRESPONSE']._serialized_start=282
+  _globals['_LISTAGENTSRESPONSE']._serialized_end=362
+  _globals['_CORDONAGENTREQUEST']._serialized_start=364
+  _globals['_CORDONAGENTREQUEST']._serialized_end=418
+  _globals['_CORDONAGENTRESPONSE']._serialized_start=420
+  _globals['_CORDONAGENTRESPONSE']._serialized_end=475
+  _globals['_UNCORDONAGENTREQUEST']._serialized_start=477
+  _globals['_UNCORDONAGENTREQUEST']._serialized_end=533
+  _globals['_UNCORDONAGENTRESPONSE']._serialized_start=535
+  _globals['_UNCORDONAGENTRESPONSE']._serialized_end=592
+  _globals['_DRAINAGENTREQUEST']._serialized_start=594
+  _globals['_DRAINAGENTREQUEST']._serialized_end=692
+  _globals['_DRAINAGENTRESPONSE']._serialized_start=694
+  _globals['_DRAINAGENTRESPONSE']._serialized_end=748
+  _globals['_CREATEAGENTTOKENREQUEST']._serialized_start=750
+  _globals['_CREATEAGENTTOKENREQUEST']._serialized_end=789
+  _globals['_CREATEAGENTTOKENRESPONSE']._serialized_start=791
+  _globals['_CREATEAGENTTOKENRESPONSE']._serialized_end=881
+  _globals['_REVOKEAGENTREQUEST']._serialized_start=883
+  _globals['_REVOKEAGENTREQUEST']._serialized_end=937
+  _globals['_REVOKEAGENTRESPONSE']._serialized_start=939
+  _globals['_REVOKEAGENTRESPONSE']._serialized_end=960
+  _globals['_AGENTSERVICE']._serialized_start=963
+  _globals['_AGENTSERVICE']._serialized_end=1543
 # @@protoc_insertion_point(module_scope)

@@ -60,6 +60,16 @@ class AgentServiceStub(object):
                 request_serializer=treadle_dot_v1_dot_agent__service__pb2.DrainAgentRequest.SerializeToString,
                 response_deserializer=treadle_dot_v1_dot_agent__service__pb2.DrainAgentResponse.FromString,
                 _registered_method=True)
+        self.CreateAgentToken = channel.unary_unary(
+                '/treadle.v1.AgentService/CreateAgentToken',
+                request_serializer=treadle_dot_v1_dot_agent__service__pb2.CreateAgentTokenRequest.SerializeToString,
+                response_deserializer=treadle_dot_v1_dot_agent__service__pb2.CreateAgentTokenResponse.FromString,
+                _registered_method=True)
+        self.RevokeAgent = channel.unary_unary(
+                '/treadle.v1.AgentService/RevokeAgent',
+                request_serializer=treadle_dot_v1_dot_agent__service__pb2.RevokeAgentRequest.SerializeToString,
+                response_deserializer=treadle_dot_v1_dot_agent__service__pb2.RevokeAgentResponse.FromString,
+                _registered_method=True)
 
 
 class AgentServiceServicer(object):
@@ -98,6 +108,20 @@ class AgentServiceServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def CreateAgentToken(self, request, context):
+        """Makes a token with which one agent of this name enrols, once.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def RevokeAgent(self, request, context):
+        """Ends its session, refuses its certificates and forgets its tokens; its loops go elsewhere.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_AgentServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -125,6 +149,16 @@ def add_AgentServiceServicer_to_server(servicer, server):
                     servicer.DrainAgent,
                     request_deserializer=treadle_dot_v1_dot_agent__service__pb2.DrainAgentRequest.FromString,
                     response_serializer=treadle_dot_v1_dot_agent__service__pb2.DrainAgentResponse.SerializeToString,
+            ),
+            'CreateAgentToken': grpc.unary_unary_rpc_method_handler(
+                    servicer.CreateAgentToken,
+                    request_deserializer=treadle_dot_v1_dot_agent__service__pb2.CreateAgentTokenRequest.FromString,
+                    response_serializer=treadle_dot_v1_dot_agent__service__pb2.CreateAgentTokenResponse.SerializeToString,
+            ),
+            'RevokeAgent': grpc.unary_unary_rpc_method_handler(
+                    servicer.RevokeAgent,
+                    request_deserializer=treadle_dot_v1_dot_agent__service__pb2.RevokeAgentRequest.FromString,
+                    response_serializer=treadle_dot_v1_dot_agent__service__pb2.RevokeAgentResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -263,6 +297,60 @@ class AgentService(object):
             '/treadle.v1.AgentService/DrainAgent',
             treadle_dot_v1_dot_agent__service__pb2.DrainAgentRequest.SerializeToString,
             treadle_dot_v1_dot_agent__service__pb2.DrainAgentResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def CreateAgentToken(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/treadle.v1.AgentService/CreateAgentToken',
+            treadle_dot_v1_dot_agent__service__pb2.CreateAgentTokenRequest.SerializeToString,
+            treadle_dot_v1_dot_agent__service__pb2.CreateAgentTokenResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def RevokeAgent(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/treadle.v1.AgentService/RevokeAgent',
+            treadle_dot_v1_dot_agent__service__pb2.RevokeAgentRequest.SerializeToString,
+            treadle_dot_v1_dot_agent__service__pb2.RevokeAgentResponse.FromString,
             options,
             channel_credentials,
             insecure,

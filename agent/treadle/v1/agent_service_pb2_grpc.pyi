@@ -40,6 +40,10 @@ class AgentServiceStub:
     UncordonAgent: _grpc.UnaryUnaryMultiCallable[_agent_service_pb2.UncordonAgentRequest, _agent_service_pb2.UncordonAgentResponse]
     DrainAgent: _grpc.UnaryUnaryMultiCallable[_agent_service_pb2.DrainAgentRequest, _agent_service_pb2.DrainAgentResponse]
     """Cordons it and hands over its loops, one by one; forced at the deadline."""
+    CreateAgentToken: _grpc.UnaryUnaryMultiCallable[_agent_service_pb2.CreateAgentTokenRequest, _agent_service_pb2.CreateAgentTokenResponse]
+    """Makes a token with which one agent of this name enrols, once."""
+    RevokeAgent: _grpc.UnaryUnaryMultiCallable[_agent_service_pb2.RevokeAgentRequest, _agent_service_pb2.RevokeAgentResponse]
+    """Ends its session, refuses its certificates and forgets its tokens; its loops go elsewhere."""
 
 @_typing.type_check_only
 class AgentServiceAsyncStub(AgentServiceStub):
@@ -53,6 +57,10 @@ class AgentServiceAsyncStub(AgentServiceStub):
     UncordonAgent: _aio.UnaryUnaryMultiCallable[_agent_service_pb2.UncordonAgentRequest, _agent_service_pb2.UncordonAgentResponse]  # type: ignore[assignment]
     DrainAgent: _aio.UnaryUnaryMultiCallable[_agent_service_pb2.DrainAgentRequest, _agent_service_pb2.DrainAgentResponse]  # type: ignore[assignment]
     """Cordons it and hands over its loops, one by one; forced at the deadline."""
+    CreateAgentToken: _aio.UnaryUnaryMultiCallable[_agent_service_pb2.CreateAgentTokenRequest, _agent_service_pb2.CreateAgentTokenResponse]  # type: ignore[assignment]
+    """Makes a token with which one agent of this name enrols, once."""
+    RevokeAgent: _aio.UnaryUnaryMultiCallable[_agent_service_pb2.RevokeAgentRequest, _agent_service_pb2.RevokeAgentResponse]  # type: ignore[assignment]
+    """Ends its session, refuses its certificates and forgets its tokens; its loops go elsewhere."""
 
 class AgentServiceServicer(metaclass=_abc_1.ABCMeta):
     """Hosts that run loops."""
@@ -93,5 +101,21 @@ class AgentServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_agent_service_pb2.DrainAgentResponse, _abc.Awaitable[_agent_service_pb2.DrainAgentResponse]]:
         """Cordons it and hands over its loops, one by one; forced at the deadline."""
+
+    @_abc_1.abstractmethod
+    def CreateAgentToken(
+        self,
+        request: _agent_service_pb2.CreateAgentTokenRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_agent_service_pb2.CreateAgentTokenResponse, _abc.Awaitable[_agent_service_pb2.CreateAgentTokenResponse]]:
+        """Makes a token with which one agent of this name enrols, once."""
+
+    @_abc_1.abstractmethod
+    def RevokeAgent(
+        self,
+        request: _agent_service_pb2.RevokeAgentRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_agent_service_pb2.RevokeAgentResponse, _abc.Awaitable[_agent_service_pb2.RevokeAgentResponse]]:
+        """Ends its session, refuses its certificates and forgets its tokens; its loops go elsewhere."""
 
 def add_AgentServiceServicer_to_server(servicer: AgentServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from treadle.join_token import JoinToken
 from treadle.v1 import agent_pb2, node_type_pb2
 from treadle.v1 import agent_service_pb2 as pb
 from treadle.v1 import agent_service_pb2_grpc as pb_grpc
 from treadle.v1 import node_type_service_pb2 as types_pb
 from treadle.v1 import node_type_service_pb2_grpc as types_grpc
+from treadle.workflow import is_name
 from treadle_controller.api import convert, pages
 from treadle_controller.api.context import Api, Context
 from treadle_controller.api.errors import answers
@@ -59,6 +61,35 @@ class AgentService(pb_grpc.AgentServiceServicer):
             return pb.DrainAgentResponse(agent=self._agent(request.name))
 
         return await self._api.once(request, answer, pb.DrainAgentResponse)
+
+    @answers
+    async def CreateAgentToken(
+        self, request: pb.CreateAgentTokenRequest, context: Context
+    ) -> pb.CreateAgentTokenResponse:
+        if not is_name(request.name):
+            message = "an agent's name is 1 to 128 letters, digits, '.', '_', '-', and begins with a letter or digit"
+            raise InvalidRequest(message, field="name", reason="bad-name")
+        authority = self._api.authority()
+        secret, until = await self._api.identities.create_join(request.name)
+        token = JoinToken(request.name, authority.digest, secret)
+        self._tell(request.name, "agent-token-created", "with it an agent of this name enrols, once", context)
+        answer = pb.CreateAgentTokenResponse(token=str(token))
+        answer.expire_time.FromMicroseconds(int(until * 1e6))
+        return answer
+
+    @answers
+    async def RevokeAgent(self, request: pb.RevokeAgentRequest, context: Context) -> pb.RevokeAgentResponse:
+        async def answer() -> pb.RevokeAgentResponse:
+            if not is_name(request.name):
+                raise InvalidRequest(f"{request.name!r} is no name of an agent", field="name", reason="bad-name")
+            await self._api.identities.revoke("agent", request.name)
+            self._tell(request.name, "agent-revoked", "what it was given so far does not count any more", context)
+            return pb.RevokeAgentResponse()
+
+        return await self._api.once(request, answer, pb.RevokeAgentResponse)
+
+    def _tell(self, name: str, code: str, message: str, context: Context) -> None:
+        self._api.leader.journal.add("agent", name, code, message, actor=self._api.actor(context))
 
     def _agent(self, name: str) -> agent_pb2.Agent:
         self._api.commands.agent(name)

@@ -10,9 +10,12 @@ from dataclasses import dataclass, field
 from typing import Any, Final, TypeVar
 
 from google.protobuf.message import Message
-from grpc import aio
 
-from treadle_controller.errors import InvalidRequest, NotFound
+from treadle_controller.access.authority import Authority
+from treadle_controller.access.identities import Identities
+from treadle_controller.api.audit import Audit
+from treadle_controller.api.callers import Callers, Context
+from treadle_controller.errors import InvalidRequest, NotFound, Refused
 from treadle_controller.leader import Leader
 from treadle_controller.leader.applying import Applying
 from treadle_controller.leader.commands import Commands
@@ -20,9 +23,9 @@ from treadle_controller.store import requests
 from treadle_controller.store.records import AnswerRecord
 
 Answer = TypeVar("Answer", bound=Message)
-Context = aio.ServicerContext[Any, Any]
 _MOST_ID: Final = 128
-_ACTOR_KEY: Final = "treadle-actor"
+
+__all__ = ["Api", "Context"]
 
 
 @dataclass(slots=True)
@@ -32,6 +35,11 @@ class Api:
     leader: Leader
     commands: Commands
     applying: Applying
+    callers: Callers
+    identities: Identities
+    audit: Audit
+    signer: Authority | None = None  # None: certificates come from somewhere else
+    agent_certificate_s: float = 0.0  # how long those of agents are good
     _under_way: dict[str, asyncio.Lock] = field(default_factory=dict)
 
     def namespace(self, name: str) -> str:
@@ -43,11 +51,16 @@ class Api:
         return own
 
     def actor(self, context: Context) -> str:
-        """Return who asks: what the client calls itself, else where it calls from."""
-        for key, value in context.invocation_metadata() or ():
-            if key == _ACTOR_KEY and isinstance(value, str):
-                return value[:128]
-        return context.peer()
+        """Return who asks and from where: who it has shown to be; without identities, what it calls itself."""
+        caller = self.callers.of(context)
+        return (caller.name or caller.address) if caller.kind == "local" else str(caller)
+
+    def authority(self) -> Authority:
+        """Return what signs agents' certificates. Raises Refused where there is none."""
+        if self.signer is None:
+            message = "this controller signs no certificates; give it the authority's key (tls_ca_key)"
+            raise Refused(message, reason="no-authority")
+        return self.signer
 
     async def once(self, request: Any, answer: Callable[[], Awaitable[Answer]], kind: type[Answer]) -> Answer:
         """Answer a request, or answer what its request id was answered before."""

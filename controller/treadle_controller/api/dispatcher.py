@@ -5,16 +5,17 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import AsyncIterator
-from typing import Final
+from typing import Final, NoReturn
 
 from treadle.v1 import dispatcher_service_pb2 as pb
 from treadle.v1 import dispatcher_service_pb2_grpc as pb_grpc
 from treadle.workflow import is_name
+from treadle_controller.access.caller import Caller
 from treadle_controller.api.context import Api, Context
 from treadle_controller.api.errors import abort
 from treadle_controller.cluster.model import Why
-from treadle_controller.errors import InvalidRequest
-from treadle_controller.leader import wire
+from treadle_controller.errors import Denied, InvalidRequest
+from treadle_controller.leader import speech, wire
 from treadle_controller.leader.stream import AgentStream
 
 _log = logging.getLogger(__name__)
@@ -31,7 +32,13 @@ class DispatcherService(pb_grpc.DispatcherServiceServicer):
     async def Session(
         self, request_iterator: AsyncIterator[pb.SessionRequest], context: Context
     ) -> AsyncIterator[pb.SessionResponse]:
+        caller = self._api.callers.of(context)
         hello = await self._hello(request_iterator, context)
+        if caller.kind == "agent" and hello.agent != caller.name:
+            await self._refuse(context, f"agent {caller.name} says that it is {hello.agent}", caller)
+        lie = speech.lie(self._api.leader.image, hello.agent, speech.said_in_hello(hello))
+        if lie:
+            await self._refuse(context, lie, caller)
         stream = self._roster.hello(hello)
         if isinstance(stream, Why):
             yield pb.SessionResponse(goodbye=pb.Goodbye(reason=wire.reason(stream)))
@@ -43,6 +50,12 @@ class DispatcherService(pb_grpc.DispatcherServiceServicer):
         finally:
             reading.cancel()
             self._roster.closed(stream)
+        if stream.why is not None and stream.why.code == speech.LIE:
+            await self._refuse(context, stream.why.message, caller)
+
+    async def _refuse(self, context: Context, lie: str, caller: Caller) -> NoReturn:
+        self._api.audit.lied(caller.name, caller.address, lie)
+        await abort(context, Denied(lie, reason=speech.LIE))
 
     async def _hello(self, requests: AsyncIterator[pb.SessionRequest], context: Context) -> pb.Hello:
         """Return the Hello that has to come first."""
@@ -73,6 +86,10 @@ class DispatcherService(pb_grpc.DispatcherServiceServicer):
         if not self._roster.beat(stream, request.session_id):
             stream.end(Why("stale-session", "the message is of a session that is over"))
             return False
+        lie = speech.lie(self._api.leader.image, stream.agent, speech.said(request))
+        if lie:
+            stream.end(Why(speech.LIE, lie))  # of a batch with a word for another nothing counts
+            return False
         match request.WhichOneof("message"):
             case "heartbeat":
                 self._roster.heartbeat(stream, request.heartbeat)
@@ -81,7 +98,8 @@ class DispatcherService(pb_grpc.DispatcherServiceServicer):
             case "farewell":
                 self._roster.farewell(stream, request.farewell)
             case "logs":
-                self._api.leader.logs.give(request.logs.lines, request.logs.dropped)
+                lines = speech.own_lines(self._api.leader.image, stream.agent, request.logs.lines)
+                self._api.leader.logs.give(lines, request.logs.dropped + len(request.logs.lines) - len(lines))
             case _:
                 stream.end(Why("bad-message", "this message has no place in a session that has begun"))
                 return False

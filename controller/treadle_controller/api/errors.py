@@ -37,6 +37,8 @@ _CODES: Final[dict[type[TreadleError], grpc.StatusCode]] = {
     errors.NotFound: grpc.StatusCode.NOT_FOUND,
     errors.Conflict: grpc.StatusCode.ABORTED,
     errors.NotNow: grpc.StatusCode.UNAVAILABLE,
+    errors.Unauthenticated: grpc.StatusCode.UNAUTHENTICATED,
+    errors.Denied: grpc.StatusCode.PERMISSION_DENIED,
     errors.Refused: grpc.StatusCode.FAILED_PRECONDITION,
     QueueError: grpc.StatusCode.UNAVAILABLE,
     TreadleError: grpc.StatusCode.INTERNAL,

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-import grpc
 from grpc import aio
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
@@ -12,8 +11,12 @@ from grpc_reflection.v1alpha import reflection
 from treadle.v1 import (
     agent_service_pb2,
     agent_service_pb2_grpc,
+    client_service_pb2,
+    client_service_pb2_grpc,
     dispatcher_service_pb2,
     dispatcher_service_pb2_grpc,
+    enrolment_service_pb2,
+    enrolment_service_pb2_grpc,
     event_service_pb2,
     event_service_pb2_grpc,
     loop_service_pb2,
@@ -26,9 +29,12 @@ from treadle.v1 import (
     workflow_service_pb2_grpc,
 )
 from treadle_controller.api.agents import AgentService, NodeTypeService
+from treadle_controller.api.clients import ClientService
 from treadle_controller.api.context import Api
 from treadle_controller.api.dispatcher import DispatcherService
+from treadle_controller.api.enrolment import EnrolmentService
 from treadle_controller.api.events import EventService
+from treadle_controller.api.guard import Guard
 from treadle_controller.api.loops import LoopService
 from treadle_controller.api.queues import QueueService
 from treadle_controller.api.workflows import WorkflowService
@@ -54,21 +60,17 @@ _OPTIONS: Final[list[tuple[str, Any]]] = [
 class GrpcServer:
     """Serves the API. `address` is where, once it has started."""
 
-    def __init__(self, api: Api, *, credentials: grpc.ServerCredentials | None = None) -> None:
-        self._server = aio.server(options=_OPTIONS)
-        self._credentials = credentials
+    def __init__(self, api: Api) -> None:
+        self._server = aio.server(options=_OPTIONS, interceptors=[Guard(api.callers, api.audit)])
         self._health = health.aio.HealthServicer()
         self.address = ""
         self._queues = QueueService(api)
         self._add(api)
 
     async def start(self, listen: str) -> None:
-        """Bind and serve. Raises StartFailed when the address can't be used."""
+        """Bind and serve, in plain text: on this machine, or behind the door. Raises StartFailed."""
         try:
-            if self._credentials is None:
-                port = self._server.add_insecure_port(listen)
-            else:
-                port = self._server.add_secure_port(listen, self._credentials)
+            port = self._server.add_insecure_port(listen)
         except RuntimeError as exc:
             raise StartFailed(f"cannot listen on {listen}: {exc}") from exc
         await self._server.start()
@@ -88,13 +90,16 @@ class GrpcServer:
         queue_service_pb2_grpc.add_QueueServiceServicer_to_server(self._queues, server)
         agent_service_pb2_grpc.add_AgentServiceServicer_to_server(AgentService(api), server)
         node_type_service_pb2_grpc.add_NodeTypeServiceServicer_to_server(NodeTypeService(api), server)
+        client_service_pb2_grpc.add_ClientServiceServicer_to_server(ClientService(api), server)
+        enrolment_service_pb2_grpc.add_EnrolmentServiceServicer_to_server(EnrolmentService(api), server)
         event_service_pb2_grpc.add_EventServiceServicer_to_server(EventService(api), server)
         dispatcher_service_pb2_grpc.add_DispatcherServiceServicer_to_server(DispatcherService(api), server)
         health_pb2_grpc.add_HealthServicer_to_server(self._health, server)
-        reflection.enable_server_reflection([*_names(), health.SERVICE_NAME, reflection.SERVICE_NAME], server)
+        reflection.enable_server_reflection(served(), server)
 
 
-def _names() -> list[str]:
+def served() -> list[str]:
+    """Return the full names of all services."""
     files = (
         workflow_service_pb2,
         loop_service_pb2,
@@ -102,6 +107,9 @@ def _names() -> list[str]:
         agent_service_pb2,
         node_type_service_pb2,
         event_service_pb2,
+        client_service_pb2,
+        enrolment_service_pb2,
         dispatcher_service_pb2,
     )
-    return [name.full_name for file in files for name in file.DESCRIPTOR.services_by_name.values()]
+    own = [name.full_name for file in files for name in file.DESCRIPTOR.services_by_name.values()]
+    return [*own, health.SERVICE_NAME, reflection.SERVICE_NAME]

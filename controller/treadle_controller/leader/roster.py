@@ -15,7 +15,7 @@ from treadle.v1 import loop_pb2
 from treadle_controller.cluster.fleet import Agent, Liveness
 from treadle_controller.cluster.model import Assignment, Observed, ReplicaId, State, Why
 from treadle_controller.cluster.sessions import Lost, Refused, Sessions
-from treadle_controller.leader import node_types, wire
+from treadle_controller.leader import node_types, speech, wire
 from treadle_controller.leader.image import WorkflowImage
 from treadle_controller.leader.leaving import Leaving
 from treadle_controller.leader.stream import AgentStream
@@ -225,7 +225,7 @@ class Roster:
         answers = self.observe(stream.agent, report.statuses)
         if report.sequence > stream.last_report:
             stream.last_report = report.sequence
-            for event in report.events:
+            for event in speech.own_events(self._image, stream.agent, report.events):
                 workflow = event.name.split("/", 1)[0] if event.kind in ("loop", "workflow") else ""
                 actor = f"agent {stream.agent}"
                 self._leader.journal.add(

@@ -105,3 +105,26 @@ class AnswerRecord:
     fingerprint: str
     answer: bytes
     created: float
+
+
+@dataclass(frozen=True, slots=True)
+class TokenRecord:
+    """A token by its hash: an agent's, good for one enrolment, or a client's with a role in a namespace."""
+
+    digest: str
+    kind: str
+    name: str
+    role: str
+    namespace: str
+    created: float
+    expires: float
+    used: float = 0.0  # when, if it was
+
+
+@dataclass(frozen=True, slots=True)
+class RevocationRecord:
+    """Whatever this agent or client was given up to a moment does not count any more."""
+
+    kind: str
+    name: str
+    until: float

@@ -192,3 +192,22 @@ REQUESTS: Final = Table(
     Column("created", Float, nullable=False),
 )
 Index("requests_by_time", REQUESTS.c.created)
+
+# Tokens by the SHA-256 of their secret; agents' are good for one enrolment, `used` says when it was.
+TOKENS: Final = Table(
+    "tokens",
+    METADATA,
+    _name("digest", key=True),
+    _name("kind"),
+    _name("name"),
+    _name("role"),
+    _name("namespace"),
+    Column("created", Float, nullable=False),
+    Column("expires", Float, nullable=False),
+    Column("used", Float, nullable=False),
+)
+
+# Whatever an agent or client was given up to a moment does not count any more.
+REVOCATIONS: Final = Table(
+    "revocations", METADATA, _name("kind", key=True), _name("name", key=True), Column("until", Float, nullable=False)
+)

@@ -13,6 +13,9 @@ from tests.chaos.cluster.disk import Disk, DiskStore
 from tests.chaos.cluster.fences import Admin, Fences
 from tests.chaos.cluster.network import Stream
 from treadle.v1 import dispatcher_service_pb2 as pb
+from treadle_controller.access.identities import Identities
+from treadle_controller.api.audit import Audit
+from treadle_controller.api.callers import Callers
 from treadle_controller.api.context import Api
 from treadle_controller.api.dispatcher import DispatcherService
 from treadle_controller.leader import Leader
@@ -33,6 +36,12 @@ class Refused(Exception):
 
 class _Context:
     """What the dispatcher asks of gRPC."""
+
+    def invocation_metadata(self) -> tuple[()]:
+        return ()
+
+    def peer(self) -> str:
+        return "simulated"
 
     async def abort_with_status(self, status: object) -> None:
         raise Refused(str(status))
@@ -82,7 +91,9 @@ class ControllerProcess:
         self._listen_in(leader)
         await leader.start()
         self.leader, self.started_at = leader, self.process.time()
-        self.api = Api(leader, Commands(leader), Applying(leader))
+        identities = Identities(self._store)  # type: ignore[arg-type] # the same
+        callers, audit = Callers(identities, NAMESPACE, None), Audit(leader.journal, leader.name)
+        self.api = Api(leader, Commands(leader), Applying(leader), callers, identities, audit)
         self._dispatcher = DispatcherService(self.api)
         for name, duty in leader.duties().items():
             self.process.spawn(duty, f"leader {name}")

@@ -118,7 +118,7 @@ class World:
         file.unlink(missing_ok=True)
         command = ["--listen", self._listen, "--http-listen", "127.0.0.1:0", "--address-file", str(file)]
         command += ["--store", f"sqlite:///{self.folder / 'controller.db'}"]
-        env = {"TREADLE_CONTROLLER_REDIS": self.server.url}
+        env = {"TREADLE_CONTROLLER_REDIS": self.server.url, "TREADLE_CONTROLLER_INSECURE": "true"}
         self.controller = self._spawn("controller", ["treadle_controller", *command], env)
         self.until(file.exists, "the controller serves")
         self.address = self._listen = json.loads(file.read_text())["grpc"]
@@ -133,6 +133,7 @@ class World:
             "TREADLE_AGENT_CONTROLLERS": self.via.get(name, self.address),
             "TREADLE_AGENT_REDIS": self.server.url.replace("127.0.0.1", self.hub),
             "TREADLE_AGENT_NODES": str(NODES),
+            "TREADLE_AGENT_INSECURE": "true",
         }
         self.agents[name] = self._spawn(name, ["treadle_agent"], {**env, MARK: f"{self.mark}"}, host=name)
 
