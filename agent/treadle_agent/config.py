@@ -86,7 +86,9 @@ class AgentConfig(BaseSettings):
     cacert: Path | None = None  # speak TLS with the controllers, and believe this authority
     cert: Path | None = None  # this agent's certificate ...
     key: Path | None = None  # ... and its key
-    token: SecretStr | None = None  # of `wfctl agent token create`: enrol with it, unless that was done already ...
+    token: SecretStr | None = (
+        None  # of `wfctl agent token create`: enrol with it, unless that is done or cert is given ...
+    )
     token_file: Path | None = None  # ... or the file that it is in; one that is not there is no token
     insecure: bool = False  # speak plain text with controllers on other hosts
     stop_deadline_s: float = Field(default=20.0, ge=0.0, le=3600.0)  # SIGTERM: until what still runs is killed
@@ -136,8 +138,6 @@ class AgentConfig(BaseSettings):
             raise ValueError("cert needs cacert: without TLS there is nobody to show it to")
         if (self.token is not None or self.token_file is not None) and self.state_dir is None:
             raise ValueError("an agent that enrols needs state_dir, where it keeps its key")
-        if self.cert is not None and self.token is not None:
-            raise ValueError("with cert and key there is nothing to enrol for: leave token out")
         if self.farewell_s > self.stop_deadline_s:
             raise ValueError("farewell_s cannot be longer than stop_deadline_s")
         return self

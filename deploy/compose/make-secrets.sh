@@ -16,12 +16,14 @@ password=$(od -An -N24 -tx1 /dev/urandom | tr -d ' \n')
 cat >secrets/controller.toml <<END
 listen = "0.0.0.0:7420"
 http_listen = "0.0.0.0:7421"
+insecure = true
 store = "sqlite:////var/lib/treadle/controller.db"
 redis = "redis://:$password@valkey:6379/0"
 END
 
 cat >secrets/agent.toml <<END
 controllers = ["controller:7420"]
+insecure = true
 redis = "redis://:$password@valkey:6379/0"
 log_format = "json"
 END

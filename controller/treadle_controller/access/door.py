@@ -12,6 +12,7 @@ who calls. Whoever is not known here gets nothing.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import itertools
 import logging
 import os
@@ -26,7 +27,7 @@ from pathlib import Path
 from typing import Any, Final
 
 import anyio
-from anyio.abc import ByteReceiveStream, ByteSendStream, SocketAttribute, SocketStream, UNIXSocketStream
+from anyio.abc import SocketAttribute, SocketStream
 from anyio.streams.tls import TLSAttribute, TLSStream
 
 from treadle_controller.access.authority import read_caller
@@ -37,6 +38,8 @@ _log = logging.getLogger(__name__)
 _HANDSHAKE_S: Final = 10.0
 _CHUNK: Final = 256 * 1024
 _LONGEST_S: Final = 30 * 86_400.0  # the longest that a timer of the event loop is set for
+
+_ENDS: Final = (anyio.EndOfStream, anyio.BrokenResourceError, anyio.ClosedResourceError, OSError)  # of a connection
 
 OnRefused = Callable[[str, str], None]
 
@@ -133,7 +136,7 @@ class Door:
             except ssl.SSLError as exc:
                 self._on_refused(address, _why(exc))
                 return
-            except (anyio.EndOfStream, anyio.BrokenResourceError, anyio.ClosedResourceError, TimeoutError, OSError):
+            except _ENDS:
                 return  # who leaves before a word was said, as whoever looks whether a port is open
             caller = _caller(secure, address)
             with anyio.CancelScope() as scope:
@@ -150,9 +153,13 @@ class Door:
             self._connections[peer] = connection  # before gRPC hears a word of it
             await asyncio.get_running_loop().sock_connect(inner, self.behind.removeprefix("unix:"))
             path.unlink()
-            async with await UNIXSocketStream.from_socket(inner) as behind, anyio.create_task_group() as both:
-                for source, sink in ((secure, behind), (behind, secure)):
-                    both.start_soon(_pump, source, sink, both.cancel_scope)
+            reader, writer = await asyncio.open_unix_connection(sock=inner)
+            try:
+                async with anyio.create_task_group() as both:
+                    both.start_soon(_pump_in, secure, writer, both.cancel_scope)
+                    both.start_soon(_pump_out, reader, secure, both.cancel_scope)
+            finally:
+                writer.close()
         except OSError as exc:
             _log.warning("a connection of %s could not be handed on: %s", connection.caller, exc)
         finally:
@@ -187,13 +194,22 @@ class Door:
             raise StartFailed(f"the TLS files can't be used: {exc}") from exc
 
 
-async def _pump(source: ByteReceiveStream, sink: ByteSendStream, both: anyio.CancelScope) -> None:
-    """Carry bytes one way until either side ends; the other way ends with it."""
+async def _pump_in(source: TLSStream, sink: asyncio.StreamWriter, both: anyio.CancelScope) -> None:
+    """Carry what a caller says until either side ends; the other way ends with it."""
     try:
         while True:
-            await sink.send(await source.receive(_CHUNK))
-    except (anyio.EndOfStream, anyio.BrokenResourceError, anyio.ClosedResourceError, OSError):
+            sink.write(await source.receive(_CHUNK))
+            await sink.drain()
+    except _ENDS:
         both.cancel()
+
+
+async def _pump_out(source: asyncio.StreamReader, sink: TLSStream, both: anyio.CancelScope) -> None:
+    """Carry what a caller is answered."""
+    with contextlib.suppress(*_ENDS):
+        while answer := await source.read(_CHUNK):
+            await sink.send(answer)
+    both.cancel()
 
 
 def _caller(secure: TLSStream, address: str) -> Caller:
