@@ -57,6 +57,8 @@ _TABLE: Final[dict[str, dict[str, Rule]]] = {
         "ListQueues": READ,
         "PeekQueue": READ,
         "PushQueue": DATA,
+        "Consume": DATA,
+        "DeleteConsumer": CHANGE,
         "PurgeQueue": CHANGE,
         "DeleteQueue": CHANGE,
         "GetQueueServer": READ,
