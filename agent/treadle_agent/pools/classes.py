@@ -9,6 +9,7 @@ from typing import Any, Final
 from treadle import catalog
 from treadle.errors import CatalogError
 from treadle.node import Node
+from treadle.nodes.expression import Expression
 
 BUILTIN: Final = catalog.ENTRY_POINTS  # the module, which is also the name of the entry point group
 
@@ -19,6 +20,11 @@ _lock = threading.Lock()
 def load_builtin() -> None:
     """Import treadle's own nodes; the forkserver does it once for all children."""
     _load(BUILTIN)
+
+
+def warm_up() -> None:
+    """Load the language of expressions, which is large, and have it make what it makes for the first of them."""
+    Expression("data.n + 1", where="warm-up")
 
 
 def classes(sources: Mapping[str, str], importing: Callable[[], None]) -> dict[str, type[Node[Any]]]:

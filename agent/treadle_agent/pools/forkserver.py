@@ -35,6 +35,7 @@ _PRELOAD: Final = (
     "treadle.queues",
     "treadle_agent.pools.entry",
 )
+_REST_S: Final = 1.0  # without a request, and there is time for what would have delayed the first one
 _MAX_PACKET: Final = 64 * 1024
 _FDS: Final = 4
 _ARENAS: Final = 2  # loops allocate while they hold the GIL, so there is nothing to gain from one for each thread
@@ -48,12 +49,16 @@ def main() -> None:
     linux.share_arenas(_ARENAS)
     for name in _PRELOAD:
         importlib.import_module(name)
-    preload = importlib.import_module("treadle_agent.pools.classes")
-    preload.load_builtin()
-    gc.collect()
-    gc.freeze()  # what is shared now stays shared: no child's collector writes to these pages
+    importlib.import_module("treadle_agent.pools.classes").load_builtin()
+    _share()
     collector.relax()
     ForkServer(socket.socket(fileno=int(sys.argv[1]))).serve()
+
+
+def _share() -> None:
+    """Keep what is shared now shared: no child's collector writes to these pages."""
+    gc.collect()
+    gc.freeze()
 
 
 class ForkServer:
@@ -63,6 +68,7 @@ class ForkServer:
         self._supervisor = supervisor
         self._wake, self._waker = socket.socketpair()
         self._pid = os.getpid()
+        self._rested = False
 
     def serve(self) -> None:
         """Answer requests until the supervisor closes its end."""
@@ -74,12 +80,20 @@ class ForkServer:
         signal.set_wakeup_fd(self._waker.fileno(), warn_on_full_buffer=False)
         self._supervisor.send(_encode([]))
         while True:
-            ready, _, _ = select.select([self._supervisor, self._wake], [], [])
+            ready, _, _ = select.select([self._supervisor, self._wake], [], [], None if self._rested else _REST_S)
+            if not ready:
+                self._rest()
             if self._wake in ready:
                 self._wake.recv(4096)
                 self._reap()
             if self._supervisor in ready and not self._answer():
                 return
+
+    def _rest(self) -> None:
+        """Load what nodes of treadle's load when they open, once for all children that are still to come."""
+        self._rested = True
+        importlib.import_module("treadle_agent.pools.classes").warm_up()
+        _share()
 
     def _answer(self) -> bool:
         data, fds, _, _ = socket.recv_fds(self._supervisor, _MAX_PACKET, _FDS)

@@ -13,6 +13,21 @@ from tests.integration.agent.test_pools import NODES, POOLS, pushed_more, queue_
 Start = Callable[..., AgentProcess]
 
 
+def test_a_forkserver_that_rests_loads_what_is_large_once_for_all_its_children(
+    controller: ScriptedController, start_agent: Start
+) -> None:
+    agent = start_agent()
+    (forkserver,) = Path(f"/proc/{agent.pid}/task/{agent.pid}/children").read_text().split()
+    maps = Path(f"/proc/{forkserver}/maps")
+    controller.wait(lambda: "/cel." in maps.read_text(), "the language of expressions is there")
+    assert len(list(Path(f"/proc/{forkserver}/task").iterdir())) == 1  # whoever forks has no other threads
+
+    controller.assign(counting("late", "process", queue_name("late")))
+    pid = controller.wait_state("late", "RUNNING").process_id
+
+    assert "/cel." in Path(f"/proc/{pid}/maps").read_text()
+
+
 def test_killing_the_supervisor_leaves_no_process(controller: ScriptedController, start_agent: Start) -> None:
     agent = start_agent()
     controller.assign(*(counting(pool, pool, queue_name("orphan")) for pool in POOLS))
