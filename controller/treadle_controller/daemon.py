@@ -105,6 +105,7 @@ class Daemon:
             await http.stop()
             running.cancel()
             await asyncio.gather(running, return_exceptions=True)
+            await _save(leader)
 
     def _announce(self, grpc_address: str, http_address: str) -> None:
         """Say where we are: one line on stdout for programs, and the file if one was asked for."""
@@ -141,6 +142,15 @@ class Daemon:
         while self._notifier.watchdog_s is not None:
             self._notifier.tell("WATCHDOG=1")
             await asyncio.sleep(self._notifier.watchdog_s / 3)
+
+
+async def _save(leader: Leader) -> None:
+    """Write the last events; a store that can't be written must not keep the process."""
+    try:
+        async with asyncio.timeout(_GRACE_S):
+            await leader.save_events()
+    except TimeoutError:
+        _log.warning("the last events could not be written")
 
 
 def _door(config: ControllerConfig, audit: Audit) -> Door | None:

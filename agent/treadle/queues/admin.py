@@ -24,6 +24,7 @@ from treadle.queues.tenure import LoopKey
 from treadle.workflow.plan import QueueLimits
 
 FORMAT = "1"
+_LIFE = 6  # bytes that name a loop's life, from its first assignment to its end
 
 
 class QueueAdmin:
@@ -113,8 +114,9 @@ class QueueAdmin:
         for start in range(0, len(loops), 1000):
             part = loops[start : start + 1000]
             args: list[Any] = [term, secrets.token_hex(8)]
-            for key, epoch in part:
-                args += (str(key), epoch, secrets.token_hex(6))
+            lives = secrets.token_hex(_LIFE * len(part))  # asked of the kernel once, not a thousand times
+            for at, (key, epoch) in enumerate(part):
+                args += (str(key), epoch, lives[2 * _LIFE * at : 2 * _LIFE * (at + 1)])
             answer = await self.call("assign", *args)
             _refuse_deposed(answer)
             refused |= {key: stored for (key, _), stored in zip(part, answer[1:], strict=True) if stored}

@@ -33,6 +33,7 @@ class EventService(pb_grpc.EventServiceServicer):
     async def ListEvents(self, request: pb.ListEventsRequest, context: Context) -> pb.ListEventsResponse:
         namespace = self._api.namespace(request.namespace)
         page = pages.read_page(request.page_size, request.page_token, f"events {namespace} {request.workflow}")
+        await self._leader.save_events()
         found = await self._leader.store.read(
             lambda connection: events.list_events(
                 connection, namespace, request.workflow, after=page.last or 0, most=page.size + 1
@@ -57,6 +58,7 @@ class EventService(pb_grpc.EventServiceServicer):
                 yield pb.StreamEventsResponse(event=convert.event(one))
 
     async def _stored(self, namespace: str, workflow: str, after: int) -> list[EventRecord]:
+        await self._leader.save_events()
         return await self._leader.store.read(
             lambda connection: events.list_events(connection, namespace, workflow, after=after, most=_CHUNK)
         )

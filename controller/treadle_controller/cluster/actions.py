@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import msgspec
 
 from treadle_controller.cluster.model import Desired, LoopRecord, ReplicaId, State, Why
 
 
-@dataclass(frozen=True, slots=True)
-class Place:
+class Place(msgspec.Struct, frozen=True, gc=False):
     """Give a replica to an agent under a new epoch."""
 
     id: ReplicaId
@@ -19,8 +18,7 @@ class Place:
     heard: bool = False  # its agent may know it already, at this epoch or an older one
 
 
-@dataclass(frozen=True, slots=True)
-class Update:
+class Update(msgspec.Struct, frozen=True, gc=False):
     """Tell the agent that what is wanted of a replica that it holds has changed."""
 
     id: ReplicaId
@@ -28,16 +26,14 @@ class Update:
     restarts: int
 
 
-@dataclass(frozen=True, slots=True)
-class Release:
+class Release(msgspec.Struct, frozen=True, gc=False):
     """Ask the agent to drain a replica at an iteration boundary and let it go."""
 
     id: ReplicaId
     why: Why
 
 
-@dataclass(frozen=True, slots=True)
-class Free:
+class Free(msgspec.Struct, frozen=True, gc=False):
     """Nobody holds a replica any more: it was let go, it completed, or its agent is lost."""
 
     id: ReplicaId
@@ -45,24 +41,21 @@ class Free:
     why: Why | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Wait:
+class Wait(msgspec.Struct, frozen=True, gc=False):
     """A replica can't be placed, or can't be let go yet; shown as its reason."""
 
     id: ReplicaId
     why: Why
 
 
-@dataclass(frozen=True, slots=True)
-class Probe:
+class Probe(msgspec.Struct, frozen=True, gc=False):
     """Look whether a tail's queues are empty, so that it may be let go."""
 
     loop: str
     queues: tuple[str, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Drop:
+class Drop(msgspec.Struct, frozen=True, gc=False):
     """A removed loop is gone from all agents: forget that it was there."""
 
     loop: str

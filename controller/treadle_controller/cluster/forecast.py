@@ -7,8 +7,10 @@ else happens meanwhile.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Final
+
+from msgspec.structs import replace
 
 from treadle.workflow.plan import Pool
 from treadle_controller.cluster.actions import Action, Drop, Free, Place, Probe, Release, Update, Wait

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Awaitable, Callable, Iterable, Sequence
-from dataclasses import replace
 from typing import Final
+
+from msgspec.structs import replace
 
 from treadle.errors import QueueError
 from treadle.queues.tenure import LoopKey
@@ -84,13 +85,12 @@ class Admission:
         changes = Changes()
         for name in names:
             workflow = self._image.workflows[name]
-            new = [loop for loop in workflow.loops.values() if not loop.entered and not loop.removed]
+            new = [workflow.loops[name] for name in workflow.unentered]
             if new:
                 await self._enter_writers(new)
                 entered = [replace(loop, entered=True) for loop in new if workflow.loops.get(loop.name) is loop]
                 workflow.put_loops(entered)
-                # What writes to no queue has nothing to enter, and nothing to remember.
-                changes.loops |= {(name, loop.name): loop for loop in entered if loop.plan.writes}
+                changes.loops |= {(name, loop.name): loop for loop in entered}
         if changes.to_write:
             await self._persist(changes)
 

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
 
+from msgspec import structs
 from sqlalchemy import Connection
 
 from treadle.workflow import Checked, Compiled, Difference, Finding, check, diff, read_document, workflow_name
@@ -20,13 +21,14 @@ from treadle_controller.cluster.rollout import RolloutState, cannot_go_back
 from treadle_controller.errors import Conflict, InvalidWorkflow, NotFound
 from treadle_controller.leader.image import WorkflowImage
 from treadle_controller.leader.scaling import obstacle, root_of
-from treadle_controller.store import dictionary, workflows
+from treadle_controller.store import codec, dictionary, workflows
 from treadle_controller.store.records import QueueRecord, RevisionRecord, WorkflowRecord
 
 if TYPE_CHECKING:
     from treadle_controller.leader.leader import Leader
 
 
+_Encoded = tuple[bytes, list[tuple[Plan, bytes]]]  # a compiled workflow, and each of its plans, as JSON
 _MOST_LOOKED_AT: Final = 100  # revisions, for one that was healthy
 
 
@@ -61,11 +63,20 @@ class Applying:
             count = len(checked.errors)
             errors = "1 error" if count == 1 else f"{count} errors"
             raise InvalidWorkflow(f"the workflow {name!r} has {errors}", checked.findings, name=name)
+        encoded = None if dry else await asyncio.to_thread(codec.encode_plans, checked.compiled)
         async with self._leader.apply_lock:
-            return await self._apply(name, document, checked, actor=actor, if_revision=if_revision, dry=dry)
+            return await self._apply(name, document, checked, encoded, actor=actor, if_revision=if_revision, dry=dry)
 
     async def _apply(
-        self, name: str, document: bytes, checked: Checked, *, actor: str, if_revision: int | None, dry: bool
+        self,
+        name: str,
+        document: bytes,
+        checked: Checked,
+        encoded: _Encoded | None,
+        *,
+        actor: str,
+        if_revision: int | None,
+        dry: bool,
     ) -> Applied:
         workflow = self._image.workflows.get(name)
         self._refuse_conflict(name, workflow, if_revision)
@@ -76,7 +87,7 @@ class Applying:
             return Applied(name, workflow, difference, checked.findings, self._forecast(workflow, new))
         if workflow is not None and await self._is_same(workflow, document):
             return Applied(name, workflow, difference, checked.findings, {})
-        workflow = await self._store(workflow, new, document, actor)
+        workflow = await self._store(workflow, new, document, actor, encoded=encoded)
         return Applied(name, workflow, difference, checked.findings, {})
 
     async def undo(
@@ -150,7 +161,14 @@ class Applying:
         return stored == document
 
     async def _store(
-        self, workflow: WorkflowImage | None, new: Compiled, document: bytes, actor: str, *, returned: Why | None = None
+        self,
+        workflow: WorkflowImage | None,
+        new: Compiled,
+        document: bytes,
+        actor: str,
+        *,
+        returned: Why | None = None,
+        encoded: _Encoded | None = None,
     ) -> WorkflowImage:
         """Change memory, and hand the write over in the same breath. `returned` is why the newest one is left again."""
         now = time.time()
@@ -159,6 +177,9 @@ class Applying:
         record = WorkflowRecord(new.workflow, number, new.digest, before.created if before is not None else now, now)
         if workflow is None:
             workflow = self._image.workflows[new.workflow] = WorkflowImage(record, new)
+        whole, plans = encoded if encoded is not None else codec.encode_plans(new)
+        for plan, plan_json in plans:
+            self._leader.roster.plans.put(plan, plan_json)
         changed = _loops(workflow, new, number, self._image.node_types)
         record = _rolling_out(record, before, touches=bool(changed), returned=returned is not None)
         workflow.record, workflow.compiled, workflow.limits_due = record, new, True
@@ -178,7 +199,7 @@ class Applying:
 
         def write(connection: Connection) -> None:
             workflows.put_workflow(connection, namespace, record)
-            workflows.add_revision(connection, namespace, revision)
+            workflows.add_revision(connection, namespace, revision, whole)
             if before is not None and before.state == RolloutState.PROGRESSING:
                 state = RolloutState.RETURNED if returned is not None else RolloutState.SUPERSEDED
                 why = returned or Why("superseded", f"revision {number} was applied before it was healthy")
@@ -198,7 +219,7 @@ class Applying:
         for key, record in self._image.queues.items():
             if record.workflow == workflow:
                 self._image.mirror_due.add(record.queue.name)
-                self._image.queues[key] = replace(record, mentioned=False)
+                self._image.queues[key] = structs.replace(record, mentioned=False)
         self._image.queues |= {(record.queue.name, workflow): record for record in queues}
 
     def _forecast(self, workflow: WorkflowImage | None, new: Compiled) -> dict[str, list[str] | Why]:
@@ -264,9 +285,9 @@ def _rolling_out(
     """Return the record of a new revision with its rollout begun; one that touches nothing is as healthy as before."""
     healthy = before.healthy if before is not None else 0
     if before is not None and before.state == RolloutState.HEALTHY and not touches:
-        return replace(record, state=int(RolloutState.HEALTHY), healthy=record.revision)
+        return structs.replace(record, state=int(RolloutState.HEALTHY), healthy=record.revision)
     returned_from = before.revision if before is not None and returned else 0
-    return replace(record, state=int(RolloutState.PROGRESSING), healthy=healthy, returned_from=returned_from)
+    return structs.replace(record, state=int(RolloutState.PROGRESSING), healthy=healthy, returned_from=returned_from)
 
 
 def _loops(workflow: WorkflowImage, new: Compiled, number: int, node_types: Mapping[str, NodeType]) -> list[LoopRecord]:
@@ -281,12 +302,14 @@ def _loops(workflow: WorkflowImage, new: Compiled, number: int, node_types: Mapp
         elif old.removed or old.plan.digest != plan.digest:
             wanted = Desired.RUNNING if old.removed else old.desired
             changed.append(
-                replace(old, revision=number, plan=plan, desired=wanted, removed=False, entered=False, scaled=count)
+                structs.replace(
+                    old, revision=number, plan=plan, desired=wanted, removed=False, entered=False, scaled=count
+                )
             )
         elif old.scaled != count:
-            changed.append(replace(old, scaled=count, entered=False))
+            changed.append(structs.replace(old, scaled=count, entered=False))
     names = {plan.loop for plan in new.plans}
-    changed += [replace(old, removed=True) for old in workflow.loops.values() if old.name not in names]
+    changed += [structs.replace(old, removed=True) for old in workflow.loops.values() if old.name not in names]
     return changed
 
 

@@ -43,6 +43,7 @@ class WorkflowImage:
     moves: dict[ReplicaId, str] = field(default_factory=dict)  # replicas that are to go to another agent
     limits_due: bool = True  # Redis has yet to be told the limits of its queues
     slots_due: set[str] = field(default_factory=set)  # queues whose reader slots may no longer be right
+    unentered: dict[str, None] = field(default_factory=dict)  # loops that Redis has yet to know as writers
     widest: dict[str, int] = field(default_factory=dict)  # how many replicas a loop was ever meant to have
     _readers: dict[str, list[str]] | None = None  # loops by the queues that they read, once somebody asked
 
@@ -52,9 +53,17 @@ class WorkflowImage:
 
     def put_loops(self, loops: Iterable[LoopRecord]) -> None:
         """Take over loops and bring all into plan order, those that are to go last."""
+        moved = False
         for loop in loops:
-            self._note_slots(self.loops.get(loop.name), loop)
+            old = self.loops.get(loop.name)
+            self._note_writers(loop)
+            self._note_slots(old, loop)
             self.loops[loop.name] = loop
+            moved = moved or old is None or old.plan is not loop.plan or old.removed != loop.removed
+        if moved:
+            self._sort_loops()
+
+    def _sort_loops(self) -> None:
         ranks = {plan.loop: rank for rank, plan in enumerate(self.compiled.plans)}
         order = sorted(self.loops.values(), key=lambda loop: ranks.get(loop.name, len(ranks)))
         self.loops = {loop.name: loop for loop in order}
@@ -63,6 +72,7 @@ class WorkflowImage:
         """Forget a loop; returns it as it was."""
         loop = self.loops.pop(name)
         self._readers = None
+        self.unentered.pop(name, None)
         self.slots_due.update(loop.plan.reads)
         return loop
 
@@ -74,6 +84,13 @@ class WorkflowImage:
                 for read in loop.plan.reads:
                     self._readers.setdefault(read, []).append(loop.name)
         yield from (self.loops[name] for name in self._readers.get(queue, ()))
+
+    def _note_writers(self, loop: LoopRecord) -> None:
+        """Take note of what has to be entered in Redis; a loop that writes to no queue has nothing to enter."""
+        if loop.entered or loop.removed or not loop.plan.writes:
+            self.unentered.pop(loop.name, None)
+        else:
+            self.unentered[loop.name] = None
 
     def _note_slots(self, old: LoopRecord | None, new: LoopRecord) -> None:
         """Take note of whose slots have to be looked at when a loop takes the place of another."""

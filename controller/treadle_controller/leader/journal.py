@@ -1,4 +1,4 @@
-"""The journal: what changed, why and by whom; written with the next round, streamed at once."""
+"""The journal: what changed, why and by whom; streamed at once, written a moment later."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import asyncio
 import logging
 import time
 from collections import deque
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from typing import Final
 
 from treadle_controller.store.records import EventRecord
@@ -16,15 +16,15 @@ _REMEMBERED: Final = 1_000  # events in memory, for streams that lag
 
 
 class Journal:
-    """Appends events and lets streams follow them. `on_add` is told that there is something to write."""
+    """Appends events and lets streams follow them; whoever owns it writes them (`wait_unsaved`, `take_unsaved`)."""
 
-    def __init__(self, namespace: str, last: int, on_add: Callable[[], None]) -> None:
+    def __init__(self, namespace: str, last: int) -> None:
         self._namespace = namespace
         self._last = last
-        self._on_add = on_add
         self._unsaved: list[EventRecord] = []
         self._recent: deque[EventRecord] = deque(maxlen=_REMEMBERED)
         self._added = asyncio.Event()
+        self._to_save = asyncio.Event()
 
     @property
     def last(self) -> int:
@@ -50,11 +50,16 @@ class Journal:
         self._unsaved.append(record)
         self._recent.append(record)
         self._added.set()
-        self._on_add()
+        self._to_save.set()
 
     def take_unsaved(self) -> list[EventRecord]:
         taken, self._unsaved = self._unsaved, []
+        self._to_save.clear()
         return taken
+
+    async def wait_unsaved(self) -> None:
+        """Wait until there is something to write."""
+        await self._to_save.wait()
 
     async def follow(self, after: int) -> AsyncIterator[EventRecord]:
         """Yield events after a sequence as they happen; one that lags too far skips the oldest."""

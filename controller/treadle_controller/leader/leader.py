@@ -7,9 +7,9 @@ import logging
 import time
 import uuid
 from collections.abc import Callable, Coroutine, Iterable
-from dataclasses import replace
 from typing import Any, Final
 
+from msgspec.structs import replace
 from sqlalchemy import Connection
 
 from treadle.errors import QueueError
@@ -40,6 +40,7 @@ _PROBE_S: Final = 0.05
 _TAIL_DEADLINE_S: Final = 60.0  # a tail that can't work its queue off is let go then; the messages stay
 _RETRY_WRITE_S: Final = 1.0
 _RECORD_S: Final = 10.0
+_SAVE_S: Final = 0.5
 
 
 class Leader:
@@ -68,10 +69,10 @@ class Leader:
         self.changes = Changes()  # collected for the next round
         self.unsent: dict[ReplicaId, Place] = {}  # placements that Redis has not admitted
         self.watchers = Watchers()
-        self.journal = Journal(image.namespace, last_event, self.wake_up)
+        self.journal = Journal(image.namespace, last_event)
         self._wake = asyncio.Event()
         self._draining = asyncio.Event()  # some tail is watched
-        self._saving: set[asyncio.Task[None]] = set()
+        self._saving = asyncio.Lock()
         self._touched: dict[str, dict[str, None] | None] = {}  # loops by workflow; None: all of it
         self._settler = Settler(image, self.journal, self.unsent, clock)
         self._admission = Admission(image, link, self.unsent, self.persist)
@@ -113,6 +114,7 @@ class Leader:
             "tails": self._run_probes(),
             "rollouts": self.rolling.run(),
             "rebalancing": Rebalancing(self).run(),
+            "events": self._run_saves(),
             "beat": self.link.run(),
             "beat's record": self._run_records(),
         }
@@ -155,7 +157,6 @@ class Leader:
                 self._draining.set()
         if changes.to_write:
             await self.persist(changes)
-        self._save_events()
         for workflow in found:
             workflow.unsaved.difference_update(changes.assignments)
             self._note_completion(workflow)
@@ -166,13 +167,6 @@ class Leader:
         for workflow in found:
             self.watchers.state_changed(workflow.name)
         await self.deletion.finish(workflow for workflow in found if workflow.record.deleting)
-
-    def _save_events(self) -> None:
-        """Write events without waiting: they tell what was done, and nothing rests on them."""
-        events = self.journal.take_unsaved()
-        if events:
-            self._saving.add(task := asyncio.create_task(self.persist(Changes(events=events)), name="save events"))
-            task.add_done_callback(self._saving.discard)
 
     async def _tell_redis(self, changes: Changes, touched: list[WorkflowImage]) -> list[ReplicaId]:
         if not self.link.up:
@@ -208,6 +202,20 @@ class Leader:
         workflow.was_completed = completed
 
     # Timers.
+
+    async def _run_saves(self) -> None:
+        """Write events a moment later, many at a time: they tell what was done, and nothing rests on them."""
+        while True:
+            await self.journal.wait_unsaved()
+            await asyncio.sleep(_SAVE_S)
+            await self.save_events()
+
+    async def save_events(self) -> None:
+        """Write the events so far; when it returns they can be read from the store."""
+        async with self._saving:
+            events = self.journal.take_unsaved()
+            if events:
+                await self.persist(Changes(events=events))
 
     async def _run_ticks(self) -> None:
         while True:
@@ -300,7 +308,7 @@ class Leader:
         self.changes.epoch = self.image.epoch
 
     def wake_up(self) -> None:
-        """Begin a round."""
+        """Have a round soon: something is to be written or settled."""
         self._wake.set()
 
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable
-from dataclasses import replace
 from typing import TYPE_CHECKING, Final
+
+from msgspec.structs import replace
 
 from treadle_controller.cluster.fleet import Agent, Liveness
 from treadle_controller.cluster.model import Assignment
@@ -114,6 +115,7 @@ class Leaving:
         seen = self._leader.roster.heartbeats.get(agent.name, time.time())
         record = replace(self._image.agents[agent.name], seen=seen)
         self._image.agents[agent.name] = self._leader.changes.agents[agent.name] = record
+        self._leader.wake_up()
 
     def _forget_one(self, name: str) -> None:
         del self._image.agents[name]
@@ -123,6 +125,7 @@ class Leaving:
         self._silent_from.pop(name, None)
         self._leader.changes.agents.pop(name, None)
         self._leader.changes.forgotten.append(name)
+        self._leader.wake_up()
         self._leader.journal.add("agent", name, "agent-forgotten", "it has been lost for a day and holds nothing")
 
     def _force(self, name: str) -> None:

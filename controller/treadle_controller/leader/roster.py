@@ -5,10 +5,10 @@ from __future__ import annotations
 import time
 from collections import deque
 from collections.abc import Iterable
-from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
 from google.protobuf import duration_pb2
+from msgspec.structs import replace
 
 from treadle.v1 import dispatcher_service_pb2 as pb
 from treadle.v1 import loop_pb2
@@ -46,7 +46,7 @@ class Roster:
         self.sessions = sessions
         self.streams: dict[str, AgentStream] = {}
         self.heartbeats: dict[str, float] = {}  # wall clock, for people
-        self._plans = wire.Plans()
+        self.plans = wire.Plans()
         self._ticked_at = leader.clock()
         self.joined = 0  # how often an agent came that was not there, or was of no use, before
         self.joined_at = float("-inf")
@@ -149,6 +149,7 @@ class Roster:
         self._image.agents[hello.agent] = record
         self._leader.changes.agents[hello.agent] = record
         self._leader.changes.node_types |= new
+        self._leader.wake_up()
         agent = as_agent(record)
         agent.code = {one.uses: one.digest for one in offered if one.digest}
         self._image.fleet.put(agent)
@@ -201,7 +202,7 @@ class Roster:
                 full.releases.extend(wire.releases(self._image.namespace, [assignment]))
             elif assignment.id not in self._leader.unsent:
                 self._expect_answer(assignment.id)
-                full.set.append(wire.assignment(self._image, workflow, assignment, self._plans))
+                full.set.append(wire.assignment(self._image, workflow, assignment, self.plans))
         return full
 
     # Reports.
@@ -290,7 +291,7 @@ class Roster:
             assignment = workflow.assignments.get(id_)
             stream = self.streams.get(assignment.agent) if assignment is not None else None
             if assignment is not None and assignment.held and not assignment.releasing and stream is not None:
-                stream.offer(id_, wire.assignment(self._image, workflow, assignment, self._plans))
+                stream.offer(id_, wire.assignment(self._image, workflow, assignment, self.plans))
                 self._expect_answer(id_)
 
     def send_release(self, assignment: Assignment) -> None:
@@ -319,6 +320,7 @@ class Roster:
     def set_cordoned(self, name: str, *, cordoned: bool) -> None:
         record = replace(self._image.agents[name], cordoned=cordoned)
         self._image.agents[name] = self._leader.changes.agents[name] = record
+        self._leader.wake_up()
         agent = self._image.fleet.agents[name]
         agent.cordoned = cordoned
         self._image.fleet.changed()

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection
-from dataclasses import replace
 from typing import Final
+
+from msgspec.structs import replace
 
 from treadle_controller.cluster import halt
 from treadle_controller.cluster.actions import Action, Drop, Free, Place, Probe, Release, Update, Wait

@@ -55,17 +55,22 @@ def _failing(status: loop_pb2.LoopStatus) -> str:
 
 
 class Plans:
-    """Encoded plans, each made once."""
+    """Encoded plans with the queues that they name, each made once."""
 
     def __init__(self) -> None:
-        self._encoded: dict[tuple[str, str], tuple[Plan, bytes]] = {}
+        self._encoded: dict[tuple[str, str], tuple[Plan, bytes, tuple[str, ...]]] = {}
 
-    def encoded(self, plan: Plan) -> bytes:
+    def put(self, plan: Plan, encoded: bytes) -> None:
+        """Take over a plan that is encoded already."""
+        names = tuple(dict.fromkeys((*plan.reads, *plan.writes)))
+        self._encoded[plan.workflow, plan.loop] = (plan, encoded, names)
+
+    def encoded(self, plan: Plan) -> tuple[bytes, tuple[str, ...]]:
         known = self._encoded.get((plan.workflow, plan.loop))
         if known is None or known[0] is not plan:
-            known = (plan, codec.encode(plan))
-            self._encoded[plan.workflow, plan.loop] = known
-        return known[1]
+            self.put(plan, codec.encode(plan))
+            known = self._encoded[plan.workflow, plan.loop]
+        return known[1], known[2]
 
     def forget(self, plan: Plan) -> None:
         self._encoded.pop((plan.workflow, plan.loop), None)
@@ -73,15 +78,14 @@ class Plans:
 
 def assignment(image: Image, workflow: WorkflowImage, one: Assignment, plans: Plans) -> pb.Assignment:
     """Return an assignment with the plan that it was made with, and its queues."""
-    plan = workflow.plans[one.id]
-    names = dict.fromkeys((*plan.reads, *plan.writes))
+    plan_json, names = plans.encoded(workflow.plans[one.id])
     return pb.Assignment(
         loop=loop_ref(image.namespace, one.id),
         epoch=one.epoch,
         sequence=one.sequence,
         revision=one.revision,
         desired_state=int(one.desired),  # type: ignore[arg-type] # the numbers are those of the wire
-        plan_json=plans.encoded(plan),
+        plan_json=plan_json,
         queues=[assigned_queue(image, workflow, name) for name in names],
         restart_generation=one.restarts,
     )

@@ -13,7 +13,7 @@ from treadle_controller.store.records import EventRecord
 from treadle_controller.store.schema import EVENTS
 
 KEPT: Final = 10_000
-_values = attrgetter(*EventRecord.__slots__)
+_values = attrgetter(*EventRecord.__struct_fields__)
 
 
 def add_events(connection: Connection, events: Sequence[EventRecord]) -> None:
@@ -21,7 +21,7 @@ def add_events(connection: Connection, events: Sequence[EventRecord]) -> None:
     if not events:
         return
     kept = events[-KEPT:]
-    rows.put(connection, EVENTS, [dict(zip(EventRecord.__slots__, _values(one), strict=True)) for one in kept])
+    rows.put(connection, EVENTS, [dict(zip(EventRecord.__struct_fields__, _values(one), strict=True)) for one in kept])
     oldest = events[-1].sequence - KEPT
     if oldest > 0:
         connection.execute(delete(EVENTS).where(EVENTS.c.sequence <= oldest))
@@ -37,4 +37,4 @@ def list_events(connection: Connection, namespace: str, workflow: str, *, after:
     if workflow:
         query = query.where(EVENTS.c.workflow == workflow)
     found = connection.execute(query.order_by(EVENTS.c.sequence).limit(most))
-    return [EventRecord(**{field: row[field] for field in EventRecord.__slots__}) for row in found.mappings()]
+    return [EventRecord(**{field: row[field] for field in EventRecord.__struct_fields__}) for row in found.mappings()]

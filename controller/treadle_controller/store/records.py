@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+
+import msgspec
 
 from treadle.queues.tenure import LoopKey
 from treadle.workflow.plan import Compiled, Queue
 
 
-@dataclass(frozen=True, slots=True)
-class WorkflowRecord:
+class WorkflowRecord(msgspec.Struct, frozen=True):
     """A workflow; times are seconds since the epoch."""
 
     name: str
@@ -27,8 +27,7 @@ class WorkflowRecord:
     returned_from: int = 0  # the revision that did not become healthy, when the newest is the return from it
 
 
-@dataclass(frozen=True, slots=True)
-class RevisionRecord:
+class RevisionRecord(msgspec.Struct, frozen=True):
     """One immutable revision."""
 
     workflow: str
@@ -43,8 +42,7 @@ class RevisionRecord:
     why: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class AgentRecord:
+class AgentRecord(msgspec.Struct, frozen=True):
     """An agent as it was last seen."""
 
     name: str
@@ -57,8 +55,7 @@ class AgentRecord:
     drain_until: float = 0.0  # wall clock; 0: it is not drained
 
 
-@dataclass(frozen=True, slots=True)
-class QueueRecord:
+class QueueRecord(msgspec.Struct, frozen=True):
     """One queue as one workflow names it, or named it."""
 
     workflow: str
@@ -66,8 +63,7 @@ class QueueRecord:
     mentioned: bool = True
 
 
-@dataclass(frozen=True, slots=True)
-class ConsumerRecord:
+class ConsumerRecord(msgspec.Struct, frozen=True):
     """A program outside that has a reader slot of a queue, and the last epoch that it was given."""
 
     queue: str
@@ -81,8 +77,7 @@ class ConsumerRecord:
         return LoopKey(f"~{self.queue}", self.name)
 
 
-@dataclass(frozen=True, slots=True)
-class EventRecord:
+class EventRecord(msgspec.Struct, frozen=True, gc=False):
     """A change of state with its cause."""
 
     sequence: int
@@ -96,8 +91,7 @@ class EventRecord:
     actor: str
 
 
-@dataclass(frozen=True, slots=True)
-class AnswerRecord:
+class AnswerRecord(msgspec.Struct, frozen=True):
     """An answer already given to a request id."""
 
     request_id: str

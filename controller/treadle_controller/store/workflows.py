@@ -27,13 +27,14 @@ def set_redis_id(connection: Connection, namespace: str, redis_id: str) -> None:
 
 
 def put_workflow(connection: Connection, namespace: str, record: WorkflowRecord) -> None:
-    row = {"namespace": namespace, **{field: getattr(record, field) for field in WorkflowRecord.__slots__}}
+    row = {"namespace": namespace, **{field: getattr(record, field) for field in WorkflowRecord.__struct_fields__}}
     rows.put(connection, WORKFLOWS, [row])
 
 
-def add_revision(connection: Connection, namespace: str, record: RevisionRecord) -> None:
-    row = {"namespace": namespace, **{field: getattr(record, field) for field in RevisionRecord.__slots__}}
-    row["compiled"] = codec.encode(record.compiled)
+def add_revision(connection: Connection, namespace: str, record: RevisionRecord, encoded: bytes | None = None) -> None:
+    """Add a revision; `encoded` is its compiled form, where that was encoded already."""
+    row = {"namespace": namespace, **{field: getattr(record, field) for field in RevisionRecord.__struct_fields__}}
+    row["compiled"] = codec.encode(record.compiled) if encoded is None else encoded
     connection.execute(REVISIONS.insert(), [row])
 
 
@@ -67,7 +68,8 @@ def drop_workflow(connection: Connection, namespace: str, name: str) -> None:
 
 def load_workflows(connection: Connection, namespace: str) -> list[WorkflowRecord]:
     found = connection.execute(select(WORKFLOWS).where(WORKFLOWS.c.namespace == namespace))
-    return [WorkflowRecord(**{field: row[field] for field in WorkflowRecord.__slots__}) for row in found.mappings()]
+    fields = WorkflowRecord.__struct_fields__
+    return [WorkflowRecord(**{field: row[field] for field in fields}) for row in found.mappings()]
 
 
 def load_loops(connection: Connection, namespace: str) -> list[LoopRecord]:
@@ -145,5 +147,5 @@ def _loop(row: Mapping[Any, Any], plan: Plan) -> LoopRecord:
 
 
 def _revision(row: Mapping[Any, Any]) -> RevisionRecord:
-    fields = {field: row[field] for field in RevisionRecord.__slots__}
+    fields = {field: row[field] for field in RevisionRecord.__struct_fields__}
     return RevisionRecord(**{**fields, "compiled": codec.decode_compiled(fields["compiled"])})

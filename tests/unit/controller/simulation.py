@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import replace
+
+from msgspec.structs import replace
 
 from tests.unit.controller.builders import compiled, fleet
 from treadle.workflow.plan import Plan
@@ -27,7 +28,7 @@ class Cluster:
         self.workflow = WorkflowImage(WorkflowRecord("w", 1, "d", 0, 0), compiled(max_parallel=max_parallel))
         self.image.workflows["w"] = self.workflow
         self.unsent: dict[ReplicaId, Place] = {}
-        self.journal = Journal("default", 0, lambda: None)
+        self.journal = Journal("default", 0)
         self.settler = Settler(self.image, self.journal, self.unsent, lambda: 0.0)
         self.running: dict[ReplicaId, int] = {}  # what agents run, by epoch
         self.history: list[str] = []

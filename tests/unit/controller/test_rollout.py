@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import pytest
+from msgspec.structs import replace
 
 from tests.unit.controller.builders import compiled, loop, plan
 from treadle.workflow.node_type import NodeType
