@@ -139,7 +139,8 @@ class WorkflowService(pb_grpc.WorkflowServiceServicer):
         return await self._api.once(request, answer, pb.UndoRolloutResponse)
 
     def _applied(self, applied: Applied) -> pb.ApplyWorkflowResponse:
-        holders = _holders(applied.workflow)
+        few = applied.workflow is not None and len(applied.workflow.loops) <= _MOST_LOOPS
+        holders = _holders(applied.workflow) if few else {}
         changes = [
             convert.loop_change(change, *self._whereabouts(applied, change, holders))
             for change in applied.difference.loops

@@ -7,6 +7,7 @@ import logging
 import time
 import uuid
 from collections.abc import Callable, Coroutine, Iterable
+from itertools import groupby
 from typing import Any, Final
 
 from msgspec.structs import replace
@@ -186,10 +187,11 @@ class Leader:
     def _send(self, changes: Changes, admitted: Iterable[ReplicaId]) -> None:
         for assignment in changes.let_go:
             self.roster.send_release(assignment)
-        for id_ in dict.fromkeys((*changes.updated, *admitted)):
-            workflow = self.image.workflows.get(id_.workflow)
-            if workflow is not None and id_ not in self.unsent:
-                self.roster.send_assignments(workflow, [id_])
+        ready = (id_ for id_ in dict.fromkeys((*changes.updated, *admitted)) if id_ not in self.unsent)
+        for name, ids in groupby(ready, lambda id_: id_.workflow):
+            workflow = self.image.workflows.get(name)
+            if workflow is not None:
+                self.roster.send_assignments(workflow, ids)
         if changes.let_go or changes.placed:
             self.logs.subscribe()
 

@@ -287,12 +287,13 @@ class Roster:
 
     def send_assignments(self, workflow: WorkflowImage, ids: Iterable[ReplicaId]) -> None:
         """Send held assignments to their agents, where those are connected."""
+        by = self._leader.clock() + _PATIENCE_S
         for id_ in ids:
             assignment = workflow.assignments.get(id_)
             stream = self.streams.get(assignment.agent) if assignment is not None else None
             if assignment is not None and assignment.held and not assignment.releasing and stream is not None:
                 stream.offer(id_, wire.assignment(self._image, workflow, assignment, self.plans))
-                self._expect_answer(id_)
+                self._sent.append((by, id_))
 
     def send_release(self, assignment: Assignment) -> None:
         stream = self.streams.get(assignment.agent)

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from operator import attrgetter
 from typing import Final
 
+from msgspec import structs
 from sqlalchemy import Connection, delete, func, select
 
 from treadle_controller.store import rows
@@ -13,7 +13,6 @@ from treadle_controller.store.records import EventRecord
 from treadle_controller.store.schema import EVENTS
 
 KEPT: Final = 10_000
-_values = attrgetter(*EventRecord.__struct_fields__)
 
 
 def add_events(connection: Connection, events: Sequence[EventRecord]) -> None:
@@ -21,7 +20,7 @@ def add_events(connection: Connection, events: Sequence[EventRecord]) -> None:
     if not events:
         return
     kept = events[-KEPT:]
-    rows.put(connection, EVENTS, [dict(zip(EventRecord.__struct_fields__, _values(one), strict=True)) for one in kept])
+    rows.put(connection, EVENTS, [structs.asdict(one) for one in kept])
     oldest = events[-1].sequence - KEPT
     if oldest > 0:
         connection.execute(delete(EVENTS).where(EVENTS.c.sequence <= oldest))
