@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import subprocess
 import sys
 from pathlib import Path
@@ -29,16 +30,16 @@ async def test_a_restored_store_goes_on_above_any_epoch_and_what_did_not_move_go
     async with Client(controller.address) as client, ScriptedAgent(controller.address, "one") as one:
         await client.apply(ONE)
         await client.until("orders", lambda it: it.state == RUNNING)
-        made = tool(controller, "backup", str(copy))
-        again = tool(controller, "backup", str(copy))
+        made = await asyncio.to_thread(tool, controller, "backup", str(copy))
+        again = await asyncio.to_thread(tool, controller, "backup", str(copy))
         for note in ("second", "third"):
             await client.apply(document("orders", loop("fetch", note=note), loop("price")))
             await client.until("orders", lambda it: it.state == RUNNING and it.rollout.state == 20)
-        in_use = tool(controller, "restore", str(copy), "--force")
+        in_use = await asyncio.to_thread(tool, controller, "restore", str(copy), "--force")
         moved, stayed = one.epoch(FETCH), one.epoch(PRICE)
         controller.kill()
-        unwilling = tool(controller, "restore", str(copy))
-        restored = tool(controller, "restore", str(copy), "--force")
+        unwilling = await asyncio.to_thread(tool, controller, "restore", str(copy))
+        restored = await asyncio.to_thread(tool, controller, "restore", str(copy), "--force")
         controller.start()
         await one.disconnect()
         await one.connect()
