@@ -101,8 +101,7 @@ class AnswerRecord(msgspec.Struct, frozen=True):
     created: float
 
 
-@dataclass(frozen=True, slots=True)
-class TokenRecord:
+class TokenRecord(msgspec.Struct, frozen=True):
     """A token by its hash: an agent's, good for one enrolment, or a client's with a role in a namespace."""
 
     digest: str
@@ -115,8 +114,7 @@ class TokenRecord:
     used: float = 0.0  # when, if it was
 
 
-@dataclass(frozen=True, slots=True)
-class RevocationRecord:
+class RevocationRecord(msgspec.Struct, frozen=True):
     """Whatever this agent or client was given up to a moment does not count any more."""
 
     kind: str
