@@ -16,12 +16,12 @@ _KEPT_S: Final = 7 * 86_400.0  # a token that is no good any more is still told 
 def put_token(connection: Connection, record: TokenRecord, now: float) -> None:
     """Keep a token, and forget those that have long expired."""
     connection.execute(delete(TOKENS).where(TOKENS.c.expires < now - _KEPT_S))
-    rows.put(connection, TOKENS, [{field: getattr(record, field) for field in TokenRecord.__slots__}])
+    rows.put(connection, TOKENS, [{field: getattr(record, field) for field in TokenRecord.__struct_fields__}])
 
 
 def load_tokens(connection: Connection, kind: str) -> list[TokenRecord]:
     found = connection.execute(select(TOKENS).where(TOKENS.c.kind == kind)).mappings()
-    return [TokenRecord(**{field: row[field] for field in TokenRecord.__slots__}) for row in found]
+    return [TokenRecord(**{field: row[field] for field in TokenRecord.__struct_fields__}) for row in found]
 
 
 def redeem(connection: Connection, digest: str, name: str, now: float) -> str:
