@@ -22,6 +22,7 @@ from grpc_status import rpc_status
 
 from treadle.v1 import (
     agent_service_pb2_grpc,
+    client_service_pb2_grpc,
     event_service_pb2_grpc,
     loop_service_pb2_grpc,
     node_type_service_pb2_grpc,
@@ -80,6 +81,10 @@ class Client:
     @cached_property
     def agents(self) -> agent_service_pb2_grpc.AgentServiceStub:
         return agent_service_pb2_grpc.AgentServiceStub(self._channel)
+
+    @cached_property
+    def clients(self) -> client_service_pb2_grpc.ClientServiceStub:
+        return client_service_pb2_grpc.ClientServiceStub(self._channel)
 
     @cached_property
     def events(self) -> event_service_pb2_grpc.EventServiceStub:

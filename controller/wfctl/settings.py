@@ -30,6 +30,7 @@ class Settings:
     output: Format = "table"
     color: bool | None = None  # None: when the output is a terminal
     timeout_s: float = 30.0  # of one call
+    insecure: bool = False  # speak plain text with another machine
 
     def __repr__(self) -> str:
         shown = {f.name: getattr(self, f.name) for f in fields(self) if f.name != "token"}
@@ -48,6 +49,11 @@ def resolve(given: Mapping[str, Any], *, config: Path | None = None) -> Settings
     if settings.token and not settings.cacert and not _is_local(settings.address):
         raise BadUsage(
             f"a token is not sent in the clear to {settings.address}; name the server's authority with --cacert"
+        )
+    if settings.cacert is None and not settings.insecure and not _is_local(settings.address):
+        raise BadUsage(
+            f"what is said to {settings.address} could be read and changed on the way; name the server's authority "
+            "with --cacert, or say --insecure"
         )
     return settings
 

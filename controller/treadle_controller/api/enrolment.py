@@ -8,7 +8,7 @@ from treadle.v1 import enrolment_service_pb2 as pb
 from treadle.v1 import enrolment_service_pb2_grpc as pb_grpc
 from treadle_controller.api.context import Api, Context
 from treadle_controller.api.errors import answers
-from treadle_controller.errors import InvalidRequest
+from treadle_controller.errors import InvalidRequest, Unauthenticated
 
 
 class EnrolmentService(pb_grpc.EnrolmentServiceServicer):
@@ -27,7 +27,11 @@ class EnrolmentService(pb_grpc.EnrolmentServiceServicer):
         after = self._api.identities.revoked_until("agent", token.name)
         # Signed first: a request that can't be signed uses no token up.
         chain = authority.sign_agent(token.name, request.request_der, self._api.agent_certificate_s, after=after)
-        await self._api.identities.redeem(token.secret, token.name)
+        try:
+            await self._api.identities.redeem(token.secret, token.name)
+        except Unauthenticated as exc:
+            self._api.audit.refused(self._api.callers.of(context), f"EnrolAgent {token.name}", exc)
+            raise
         self._tell(token.name, "agent-enrolled", "it has a certificate now", context)
         return pb.EnrolAgentResponse(chain_pem=chain)
 

@@ -83,6 +83,40 @@ def drain(settings: Settings, name: str, *, deadline: float, detach: bool) -> No
         _show(seen, settings)
 
 
+@agent.command()
+@click.argument("name")
+@with_settings
+def revoke(settings: Settings, name: str) -> None:
+    """End an agent's session, and refuse its certificates; its loops go elsewhere."""
+    from treadle.v1 import agent_service_pb2
+    from wfctl.client import Client
+
+    with Client(settings) as client:
+        client.call(client.agents.RevokeAgent, agent_service_pb2.RevokeAgentRequest(name=name))
+    output.hint(f"{name} is out; to let it in again: wfctl agent token create {name}")
+
+
+@agent.group(cls=VerbGroup)
+def token() -> None:
+    """Tokens with which agents enrol."""
+
+
+@token.command()
+@click.argument("name")
+@with_settings
+def create(settings: Settings, name: str) -> None:
+    """Make a token with which one agent of this name enrols, once, within the hour."""
+    from treadle.v1 import agent_service_pb2
+    from wfctl import identity
+    from wfctl.client import Client
+
+    with Client(settings) as client:
+        request = agent_service_pb2.CreateAgentTokenRequest(name=name)
+        answer = client.call(client.agents.CreateAgentToken, request)
+    identity.show_token(answer, settings)
+    output.hint(f"it is shown this once; put it where the agent's token_file says, on {name}")
+
+
 def _until_empty(client: Client, name: str, timeout_s: float) -> agent_pb2.Agent:
     from treadle.v1 import agent_service_pb2
 
