@@ -149,6 +149,18 @@ class Incident(msgspec.Struct, frozen=True, array_like=True):
     input: str = ""  # what was being worked on, shortened
 
 
+class Doing(msgspec.Struct, frozen=True, array_like=True):
+    """What a loop is doing, as its host sees it; see `pools/doing.py` for the codes. Times: since the epoch."""
+
+    code: str
+    node: str = ""
+    queue: str = ""
+    since: float = 0.0
+    attempt: int = 0
+    again_at: float | None = None  # of the next attempt
+    message: str = ""  # the error behind it
+
+
 class Figures(msgspec.Struct, frozen=True, array_like=True, tag="figures"):
     """What a loop has done. `committed` counts since the loop's record began, the rest since this incarnation."""
 
@@ -163,6 +175,8 @@ class Figures(msgspec.Struct, frozen=True, array_like=True, tag="figures"):
     retries: int = 0
     dead_letters: int = 0  # messages
     incidents: list[Incident] = []  # the last ones, oldest first
+    doing: Doing | None = None
+    blocked_s: float = 0.0  # waited for room in full queues
 
 
 class Ended(msgspec.Struct, frozen=True, array_like=True, tag="ended"):

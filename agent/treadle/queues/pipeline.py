@@ -108,6 +108,9 @@ class Pipeline:
         self.full_on: str | None = None  # the queue whose room is waited for
         self.not_before = 0.0
         self.trouble: str | None = None
+        self.blocked_on = ""  # the queue that had no room the last time
+        self.blocked_s = 0.0  # all the time from a refusal for want of room to the next commit
+        self.blocked_from: float | None = None  # since then now
         self._writer = writer
         self._epoch, self.inc, self._seq = fence
         self._nonce_root = nonce_root
@@ -156,6 +159,9 @@ class Pipeline:
             return None
         match answer[0]:
             case b"OK" | b"DUPLICATE":
+                if self.blocked_from is not None:
+                    self.blocked_s += now - self.blocked_from
+                    self.blocked_from = None
                 self._done(answer)
                 return commit
             case b"FULL":
@@ -256,7 +262,9 @@ class Pipeline:
         if queue in self._rang:
             self._rooms[queue] = (1, 1)
         elif messages == 0 or size == 0:
-            self.full_on = queue
+            self.full_on = self.blocked_on = queue
+            if self.blocked_from is None:
+                self.blocked_from = now
             self.not_before = now + FULL_LOOK_S
         if commit.sends > 1:
             self.want_inc = True

@@ -26,6 +26,7 @@ from treadle_agent.frames import Assign, Began, Cleared, Ended, Figures, Inciden
 from treadle_agent.page import Page
 from treadle_agent.pools import limits
 from treadle_agent.pools.classes import classes, known
+from treadle_agent.pools.doing import Look, Watcher
 from treadle_agent.pools.lines import text_of
 from treadle_agent.pools.plans import read_plan, shared
 
@@ -89,6 +90,7 @@ class LoopRun:
         self._manager: LoopManager | None = None
         self._tenure: RedisTenure | None = None
         self._paused = assign.paused
+        self._watcher: Watcher | None = None
         self._trace = shared.claim(assign.slot, assign.run)
         self._cleared = False
         self._import_began: float | None = None
@@ -239,9 +241,27 @@ class LoopRun:
         """Return what the loop has done, None before it began."""
         if self._manager is None or self._tenure is None:
             return None
-        return self._figures(self._manager.stats(), self._tenure.iteration)
+        stats = self._manager.stats()
+        return self._figures(stats, self._tenure.iteration, self._look(self._manager, self._tenure, stats))
 
-    def _figures(self, stats: LoopSnapshot, before: int) -> Figures:
+    def _look(self, manager: LoopManager, tenure: RedisTenure, stats: LoopSnapshot) -> Look:
+        now, line = time.monotonic(), tenure.pipeline
+        blocked_from, activity = line.blocked_from, manager.activity()
+        nodes = {node.node: node for node in stats.nodes}
+        error = nodes[activity.node].last_error if activity is not None and activity.node in nodes else None
+        return Look(
+            now=now,
+            wall=time.time(),
+            activity=activity,
+            iterations=stats.iterations,
+            blocked_on=line.blocked_on,
+            blocked_s=line.blocked_s + (0.0 if blocked_from is None else max(0.0, now - blocked_from)),
+            trouble=line.trouble,
+            error="" if error is None else _why(error, traceback=0).message,
+        )
+
+    def _figures(self, stats: LoopSnapshot, before: int, look: Look) -> Figures:
+        self._watcher = self._watcher or Watcher(self._plan)
         uses = {step.node: step.uses or step.kind for step in self._plan.steps}
         return Figures(
             run=self.number,
@@ -255,6 +275,8 @@ class LoopRun:
             retries=stats.retries,
             dead_letters=stats.dead_letters,
             incidents=[_incident(each) for each in stats.incidents[-MAX_INCIDENTS:]],
+            doing=self._watcher.look(look),
+            blocked_s=round(look.blocked_s, 3),
         )
 
 

@@ -312,7 +312,7 @@ class Loops:
     def _figures(self, run: int, figures: Figures) -> None:
         placed = self._placed.get(run)
         if placed is not None:
-            mark(placed.record, self._clock(), figures)
+            mark(placed.record, self._clock(), figures, wall=time.time())
             self.report(placed.record)
 
     def _ended(self, run: int, ended: Ended) -> None:
@@ -336,6 +336,8 @@ class Loops:
             where = f"{why.node}: " if why.node else ""
             _log.warning("loop %s failed: %s%s", record.address, where, why.message, extra={"code": why.code})
             self._reporter.event(record.address, "loop-failed", f"{where}{why.message}")
+        if record.waits:
+            record.retry_time = time.time() + max(0.0, record.retry_at - now)
         self.look(record)
         self.changed.set()
 

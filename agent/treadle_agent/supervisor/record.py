@@ -102,4 +102,6 @@ class Record:
     kills: tuple[float, ...] = ()  # ends of its process that nobody is charged for, monotonic
     known: bool = False  # how its last run ended was seen here
     hang: Why | None = None  # what it has been inside for long
+    retry_time: float = 0.0  # `retry_at` in seconds since the epoch
+    moved: float = 0.0  # when it was last seen to have committed, since the epoch
     marks: list[tuple[float, int]] = field(default_factory=list)  # (time, committed), for the rate

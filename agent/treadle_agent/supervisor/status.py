@@ -8,7 +8,7 @@ from typing import Final
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from treadle.v1 import loop_pb2
-from treadle_agent.frames import Address, Figures, NodeFigures, Why
+from treadle_agent.frames import Address, Doing, Figures, NodeFigures, Why
 from treadle_agent.supervisor.reconcile import KEPT_INCIDENTS, state_of
 from treadle_agent.supervisor.record import Record, State
 
@@ -53,6 +53,8 @@ def status_of(record: Record, *, hold: Why | None = None, silent_s: float = 0.0)
         iterations_per_second=rate(record.marks) if figures is not None else 0.0,
         process_id=record.process_id,
         start_time=None if run is None or run.began is None else _timestamp(run.began),
+        last_commit_time=_timestamp(record.moved) if record.moved else None,
+        retry_time=_timestamp(record.retry_time) if state is State.BACKOFF and record.waits else None,
     )
     if figures is not None:
         _add_figures(status, figures)
@@ -70,9 +72,11 @@ def _incidents(record: Record) -> list[loop_pb2.LoopIncident]:
     ]
 
 
-def mark(record: Record, now: float, figures: Figures) -> None:
-    """Take in new figures, and what the rate is computed from."""
+def mark(record: Record, now: float, figures: Figures, *, wall: float = 0.0) -> None:
+    """Take in new figures, and what the rate is computed from; `wall` is the time since the epoch."""
     record.figures = figures
+    if figures.committed != record.committed:
+        record.moved = wall
     record.committed = figures.committed
     record.marks = [*(mark for mark in record.marks if now - mark[0] <= RATE_WINDOW_S), (now, figures.committed)]
 
@@ -90,6 +94,21 @@ def _add_figures(status: loop_pb2.LoopStatus, figures: Figures) -> None:
     status.in_flight = figures.in_flight
     status.duration_log2_ns.extend(figures.duration_log2_ns)
     status.nodes.extend(_node(node) for node in figures.nodes)
+    status.blocked_s = figures.blocked_s
+    if figures.doing is not None:
+        status.activity.CopyFrom(_activity(figures.doing))
+
+
+def _activity(doing: Doing) -> loop_pb2.LoopActivity:
+    return loop_pb2.LoopActivity(
+        code=doing.code,
+        node=doing.node,
+        queue=doing.queue,
+        since_time=_timestamp(doing.since),
+        attempt=doing.attempt,
+        next_time=None if doing.again_at is None else _timestamp(doing.again_at),
+        message=doing.message,
+    )
 
 
 def _node(figures: NodeFigures) -> loop_pb2.NodeStatus:

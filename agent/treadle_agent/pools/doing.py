@@ -1,0 +1,97 @@
+"""What a loop is doing, decided from what its host sees of it when it collects figures. Pure; nothing on the hot path.
+
+- queue-full: it waits for room in a queue, most of the time since the last look
+- out-of-memory: the server of the queues takes no more; commit-refused: or refuses for another reason
+- retrying: a node's next attempt is waited for
+- working: a node is at work
+- waiting-input: a queue is empty
+- no-work: its producer has none, or its interval is not over
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
+
+import msgspec
+
+from treadle.loop.activity import Activity
+from treadle.queues.answers import Remedy, remedy
+from treadle.workflow.plan import Plan, Step
+from treadle_agent.frames import Doing
+
+MOSTLY: Final = 0.5  # of the time between two looks
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """What is seen at one moment. `now` is monotonic, `wall` since the epoch."""
+
+    now: float
+    wall: float
+    activity: Activity | None
+    iterations: int
+    blocked_on: str = ""
+    blocked_s: float = 0.0  # in all, what lasts included
+    trouble: str | None = None  # an error reply to the commit that is under way
+    error: str = ""  # of the node that is at work, the last one
+
+
+class Watcher:
+    """Compares each look with the one before; `since` is the first look at which a loop did the same."""
+
+    def __init__(self, plan: Plan) -> None:
+        self._plan = plan
+        self._steps = {step.node: step for step in plan.steps}
+        self._last: Look | None = None
+        self._doing: Doing | None = None
+
+    def look(self, look: Look) -> Doing:
+        """Return what the loop does."""
+        doing = self._mostly_blocked(look) or self._trouble(look) or self._at_work(look) or self._at_rest(look)
+        before, last = self._doing, self._last
+        same = before is not None and msgspec.structs.replace(before, since=doing.since) == doing
+        quiet = last is not None and last.iterations == look.iterations
+        if before is not None and same and (quiet or doing.code in ("queue-full", "out-of-memory")):
+            doing = before
+        self._doing, self._last = doing, look
+        return doing
+
+    def _mostly_blocked(self, look: Look) -> Doing | None:
+        last = self._last
+        before, then = (last.blocked_s, last.now) if last is not None else (0.0, look.now - look.blocked_s)
+        gained, passed = look.blocked_s - before, look.now - then
+        if gained <= 0 or gained < MOSTLY * passed:
+            return None
+        return Doing("queue-full", queue=look.blocked_on, since=look.wall - gained)
+
+    def _trouble(self, look: Look) -> Doing | None:
+        if look.trouble is None:
+            return None
+        memory = remedy(look.trouble) is Remedy.OUT_OF_MEMORY
+        code = "out-of-memory" if memory else "commit-refused"
+        return Doing(code, since=look.wall, message=look.trouble)
+
+    def _at_work(self, look: Look) -> Doing | None:
+        activity = look.activity
+        if activity is None:
+            return None
+        since = look.wall - (look.now - activity.since)
+        if activity.again_at is not None:
+            again = look.wall + activity.again_at - look.now
+            return Doing("retrying", activity.node, "", since, activity.attempt + 1, round(again, 1), look.error)
+        step = self._steps.get(activity.node)
+        if step is not None and step.queue is not None and step.kind == "queue-reader":
+            return Doing("waiting-input", activity.node, step.queue, since)
+        return Doing("working", activity.node, "", since, activity.attempt)
+
+    def _at_rest(self, look: Look) -> Doing:
+        first = self._plan.steps[0]
+        if first.kind == "queue-reader":
+            return Doing("waiting-input", first.node, ",".join(_inputs(first)), since=look.wall)
+        return Doing("no-work", first.node, since=look.wall)
+
+
+def _inputs(step: Step) -> Sequence[str]:
+    return step.queues or ((step.queue,) if step.queue is not None else ())

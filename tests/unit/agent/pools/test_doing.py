@@ -1,0 +1,98 @@
+"""What a loop is said to be doing."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from treadle.loop.activity import Activity
+from treadle.workflow.plan import Plan, Step
+from treadle_agent.pools.doing import Look, Watcher
+
+FED = Plan(
+    "w",
+    "l",
+    (
+        Step("in", "queue-reader", queues=("orders",)),
+        Step("work", "blocking", uses="x"),
+        Step("more", "queue-reader", queue="prices"),
+    ),
+    "d",
+)
+MADE = Plan("w", "l", (Step("make", "producer", uses="x"), Step("work", "blocking", uses="x")), "d")
+QUIET = Look(now=100.0, wall=1000.0, activity=None, iterations=7)
+
+
+def test_a_loop_fed_by_a_queue_that_does_nothing_waits_for_input_since_it_was_first_seen_so() -> None:
+    watcher = Watcher(FED)
+    first = watcher.look(QUIET)
+    later = watcher.look(replace(QUIET, now=130.0, wall=1030.0))
+
+    assert (later.code, later.queue, later.since) == ("waiting-input", "orders", 1000.0)
+    assert first == later
+
+
+def test_an_iteration_in_between_begins_a_new_wait() -> None:
+    watcher = Watcher(FED)
+    watcher.look(QUIET)
+    later = watcher.look(replace(QUIET, now=130.0, wall=1030.0, iterations=8))
+
+    assert later.since == 1030.0
+
+
+def test_a_loop_with_a_producer_that_does_nothing_has_no_work() -> None:
+    assert Watcher(MADE).look(QUIET).code == "no-work"
+    assert Watcher(MADE).look(QUIET).node == "make"
+
+
+def test_a_node_at_work_is_named_with_since_when() -> None:
+    doing = Watcher(MADE).look(replace(QUIET, activity=Activity("work", 95.0, 2, None)))
+
+    assert (doing.code, doing.node, doing.since, doing.attempt) == ("working", "work", 995.0, 2)
+
+
+def test_a_node_that_waits_for_its_next_attempt_says_the_error_and_the_time() -> None:
+    activity = Activity("work", 95.0, 1, 103.0)
+    doing = Watcher(MADE).look(replace(QUIET, activity=activity, error="ValueError: no"))
+
+    assert (doing.code, doing.attempt, doing.again_at, doing.message) == ("retrying", 2, 1003.0, "ValueError: no")
+
+
+def test_a_reader_in_the_middle_of_a_plan_waits_for_its_own_queue() -> None:
+    doing = Watcher(FED).look(replace(QUIET, activity=Activity("more", 95.0, 1, None)))
+
+    assert (doing.code, doing.queue) == ("waiting-input", "prices")
+
+
+def test_a_server_out_of_memory_is_told_from_one_that_refuses() -> None:
+    assert Watcher(MADE).look(replace(QUIET, trouble="OOM command not allowed")).code == "out-of-memory"
+    assert Watcher(MADE).look(replace(QUIET, trouble="LOADING Redis is loading")).code == "commit-refused"
+
+
+def test_a_loop_that_is_refused_most_of_the_time_is_blocked_although_it_gets_on_now_and_then() -> None:
+    watcher = Watcher(MADE)
+    blocked = [
+        watcher.look(
+            replace(QUIET, now=100.0 + i, wall=1000.0 + i, iterations=i, blocked_on="orders", blocked_s=0.8 * i)
+        )
+        for i in range(1, 5)
+    ]
+
+    assert {(doing.code, doing.queue) for doing in blocked} == {("queue-full", "orders")}
+    assert len({doing.since for doing in blocked}) == 1
+
+
+@given(st.lists(st.tuples(st.floats(0.1, 5.0), st.floats(0.0, 1.0)), min_size=1, max_size=20))
+def test_blocked_is_said_exactly_when_half_of_the_time_was(steps: list[tuple[float, float]]) -> None:
+    watcher, now, blocked = Watcher(MADE), 100.0, 0.0
+    watcher.look(replace(QUIET, now=now))
+    for length, share in steps:
+        before = blocked
+        now, blocked = now + length, blocked + length * share
+        doing = watcher.look(replace(QUIET, now=now, wall=900 + now, blocked_on="q", blocked_s=blocked))
+        gained = blocked - before
+        expected = gained > 0 and gained >= 0.5 * (now - (now - length))
+        if abs(gained - 0.5 * length) > 1e-6:
+            assert (doing.code == "queue-full") is expected
