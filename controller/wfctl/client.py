@@ -5,7 +5,10 @@ No other module of wfctl catches or raises an error of gRPC.
 
 from __future__ import annotations
 
+import getpass
 import os
+import re
+import socket
 import stat
 from collections.abc import Callable, Iterator
 from functools import cached_property
@@ -66,7 +69,8 @@ class Client:
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
         self._channel = _channel(settings)
-        self._metadata = (("authorization", f"Bearer {settings.token}"),) if settings.token else ()
+        token = (("authorization", f"Bearer {settings.token}"),) if settings.token else ()
+        self._metadata = (("treadle-actor", actor()), *token)
 
     def __enter__(self) -> Self:
         return self
@@ -160,6 +164,15 @@ class Client:
                 f"no answer from {self.settings.address} within {self.settings.timeout_s:g}s; see --timeout"
             )
         return _typed(exc, code, details)
+
+
+def actor() -> str:
+    """Return who calls, for events: user and host, in characters that travel as metadata."""
+    try:
+        user = getpass.getuser()
+    except (KeyError, OSError):  # a container's user without a name
+        user = str(os.getuid())
+    return re.sub(r"[^\x21-\x7e]", "?", f"{user}@{socket.gethostname()}")
 
 
 def _typed(exc: grpc.RpcError, code: grpc.StatusCode, sentence: str) -> WfctlError:

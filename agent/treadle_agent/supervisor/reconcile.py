@@ -106,6 +106,8 @@ def state_of(record: Record, *, hold: Why | None = None, silent_s: float = 0.0) 
             return State.DRAINING, None
         if hold is not None and hold.code == "redis-unreachable":
             return State.BACKOFF, hold  # the run waits, and goes on by itself
+        if run.began is None and hold is not None and hold.code == "wrong-redis":
+            return State.BACKOFF, hold  # it can't begin there
         if run.began is None:
             return State.STARTING, record.why
         return (State.PAUSED, None) if run.paused else (State.RUNNING, record.hang)

@@ -1,72 +1,39 @@
-"""One sentence that says why a loop does not run, lags or waits."""
+"""Answering why: a verdict on one loop, or on the loop of a workflow that has most to tell."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
-from treadle.queues.stats import QueueStats
-from treadle.workflow import Queue
-from treadle_controller.cluster import halt
-from treadle_controller.cluster.model import Desired, LoopRecord, State, Why
-from treadle_controller.cluster.phase import Standing
-from treadle_controller.leader.image import Image, WorkflowImage
-
-
-def explain(
-    image: Image, workflow: WorkflowImage, loop: LoopRecord, figures: Mapping[str, QueueStats], redis: str
-) -> Why:
-    """Return the most telling reason; `redis` says why the queues can't be reached, if so."""
-    standing = image.loop_standing(workflow, loop)
-    if loop.removed:
-        return Why("removed", f"{loop.name} is no longer in the document and is being drained.")
-    if redis and standing.state in (State.PENDING, State.ASSIGNED, State.BACKOFF):
-        return Why("redis-unreachable", f"{loop.name} waits for the queues: {redis}.")
-    if loop.desired is Desired.STOPPED and standing.state is State.STOPPED:
-        if workflow.record.why_code == halt.CODE:
-            again = f"`wfctl start {workflow.name}` starts it again"
-            return Why(halt.CODE, f"{loop.name} is stopped: {workflow.record.why}; {again}.")
-        return Why("stopped", f"{loop.name} was stopped by somebody; `wfctl start` starts it.")
-    if standing.state is State.RUNNING:
-        full = [name for name in loop.plan.writes if _is_full(image.queue_of(workflow, name), figures.get(name))]
-        if standing.why is not None and standing.why.code == "hanging":
-            return Why("hanging", f"{loop.name} runs, and {standing.why.message}; `wfctl describe loop` shows where.")
-        return _running(loop, figures, full)
-    return _standing(loop, standing)
+from treadle.v1 import loop_pb2
+from treadle.v1 import loop_service_pb2 as pb
+from treadle_controller.api.situations import MOST_LOOPS, full_name, gather
+from treadle_controller.cluster.model import LoopRecord
+from treadle_controller.diagnosis import Verdict, judge, judge_all
+from treadle_controller.leader import Leader
+from treadle_controller.leader.image import WorkflowImage
 
 
-def _standing(loop: LoopRecord, standing: Standing) -> Why:
-    words = {
-        State.PENDING: "can't be placed",
-        State.ASSIGNED: "was sent to its agent, which has not answered yet",
-        State.STARTING: "is starting",
-        State.PAUSED: "is paused; `wfctl resume` lets it go on",
-        State.DRAINING: "is being drained",
-        State.BACKOFF: "failed and is about to be started again",
-        State.STOPPED: "is stopped",
-        State.COMPLETED: "has completed; `wfctl restart` starts it again",
-        State.ERROR: "failed for good; mend the cause, then `wfctl restart`",
-        State.LOST: "was on an agent that is lost",
-    }
-    code = standing.why.code if standing.why is not None else standing.state.name.lower()
-    because = f": {standing.why.message}" if standing.why is not None else ""
-    return Why(code, f"{loop.name} {words[standing.state]}{because}.")
+async def explain(leader: Leader, workflow: WorkflowImage, loop: LoopRecord | None) -> pb.ExplainLoopResponse:
+    """Return why a loop, or some loop of the workflow, does not run, waits or lags."""
+    if loop is not None:
+        situation = await gather(leader, workflow, [loop])
+        return _answer(judge(situation, full_name(workflow, loop)))
+    if not workflow.loops:
+        return pb.ExplainLoopResponse(sentence=f"{workflow.name} has no loops.", reason=loop_pb2.Reason(code="empty"))
+    loops = _worst_first(leader, workflow)[:MOST_LOOPS]
+    situation = await gather(leader, workflow, loops)
+    return _answer(judge_all(situation, [full_name(workflow, one) for one in loops]))
 
 
-def _running(loop: LoopRecord, figures: Mapping[str, QueueStats], full: list[str]) -> Why:
-    if full:
-        return Why("queue-full", f"{loop.name} waits for room in {', '.join(full)}: its readers are slower.")
-    behind = [f"{name} ({figures[name].depth})" for name in loop.plan.reads if name in figures and figures[name].depth]
-    if behind:
-        return Why("working", f"{loop.name} runs, with messages waiting in {', '.join(behind)}.")
-    if loop.plan.reads:
-        return Why("idle", f"{loop.name} runs and waits for messages in {', '.join(loop.plan.reads)}.")
-    return Why("running", f"{loop.name} runs.")
+def _worst_first(leader: Leader, workflow: WorkflowImage) -> list[LoopRecord]:
+    """Return the loops, those that don't run before those that do."""
+    states = {loop.name: leader.image.loop_standing(workflow, loop).state.name for loop in workflow.loops.values()}
+    return sorted(workflow.loops.values(), key=lambda loop: states[loop.name] in ("RUNNING", "COMPLETED"))
 
 
-def _is_full(queue: Queue, stats: QueueStats | None) -> bool:
-    """Whether whoever pushes to a queue has to wait."""
-    limits = queue.limits
-    if stats is None or limits.when_full != "block":
-        return False
-    messages = limits.messages is not None and stats.depth >= limits.messages
-    return messages or (limits.bytes is not None and stats.bytes >= limits.bytes)
+def _answer(verdict: Verdict) -> pb.ExplainLoopResponse:
+    return pb.ExplainLoopResponse(
+        sentence=verdict.sentence,
+        reason=loop_pb2.Reason(code=verdict.code, message=verdict.sentence),
+        loop=verdict.loop,
+        evidence=[pb.Evidence(subject=one.subject, fact=one.fact) for one in verdict.evidence],
+        fix=verdict.fix,
+    )

@@ -13,7 +13,6 @@ from treadle_controller.api.errors import answers
 from treadle_controller.api.explain import explain
 from treadle_controller.cluster.model import Desired, LoopRecord
 from treadle_controller.errors import InvalidRequest, NotFound
-from treadle_controller.leader import wire
 from treadle_controller.leader.image import WorkflowImage
 
 _MOST_REPLICAS: Final = 1_000
@@ -108,11 +107,10 @@ class LoopService(pb_grpc.LoopServiceServicer):
     @answers
     async def ExplainLoop(self, request: pb.ExplainLoopRequest, context: Context) -> pb.ExplainLoopResponse:
         self._api.namespace(request.namespace)
-        workflow, loop = self._one(request.workflow, request.loop)
-        depths = await self._api.leader.link.figures((*loop.plan.reads, *loop.plan.writes))
-        redis = "" if self._api.leader.link.up else self._api.leader.link.problem
-        why = explain(self._image, workflow, loop, depths, redis)
-        return pb.ExplainLoopResponse(sentence=why.message, reason=wire.reason(why))
+        if request.loop:
+            workflow, loop = self._one(request.workflow, request.loop)
+            return await explain(self._api.leader, workflow, loop)
+        return await explain(self._api.leader, self._api.commands.workflow(request.workflow), None)
 
     async def _desire(self, request: _Change, desired: Desired, context: Context) -> list[loop_pb2.Loop]:
         target = self._target(request.target)

@@ -57,6 +57,27 @@ def explain(fleet: Fleet, need: Need) -> Why:
     return Why("no-free-slot", f"no free {need.pool} slot (it needs {need.slots}) on {_names(labelled)}")
 
 
+def obstacles(fleet: Fleet, need: Need) -> list[tuple[str, str]]:
+    """Return each agent that can't take a loop now, by name, and why."""
+    found = ((agent.name, _what_lacks(agent, need)) for agent in fleet.agents.values())
+    return sorted((name, obstacle) for name, obstacle in found if obstacle)
+
+
+def _what_lacks(agent: Agent, need: Need) -> str:
+    missing = sorted(need.uses - agent.uses)
+    if missing:
+        return f"does not offer {', '.join(missing)}"
+    labels = sorted(f"{key}={value}" for key, value in need.labels if agent.labels.get(key) != value)
+    if labels:
+        has = ", ".join(f"{key}={value}" for key, value in sorted(agent.labels.items())) or "none"
+        return f"lacks the labels {', '.join(labels)} (it has: {has})"
+    if not agent.open:
+        return f"is {_shut(agent)}"
+    if agent.free(need.pool) < need.slots:
+        return f"has {agent.used.get(need.pool, 0)} of {agent.slots.get(need.pool, 0)} {need.pool} slots taken"
+    return ""
+
+
 def _obstacle(agent: Agent | None, need: Need, name: str) -> str:
     if agent is None:
         return f"agent {name} is not known"

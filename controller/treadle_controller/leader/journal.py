@@ -6,7 +6,7 @@ import asyncio
 import logging
 import time
 from collections import deque
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Collection
 from typing import Final
 
 from treadle_controller.store.records import EventRecord
@@ -70,6 +70,10 @@ class Journal:
             if self._last <= after:
                 self._added.clear()  # whoever waits already was woken by the one before
                 await self._added.wait()
+
+    def last_of(self, name: str, codes: Collection[str]) -> EventRecord | None:
+        """Return the newest event of an object with one of some codes, None when none is in memory."""
+        return next((one for one in reversed(self._recent) if one.name == name and one.code in codes), None)
 
     def oldest_in_memory(self) -> int:
         return self._recent[0].sequence if self._recent else self._last + 1

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Final
 
 from msgspec import structs
@@ -28,6 +28,19 @@ def add_events(connection: Connection, events: Sequence[EventRecord]) -> None:
 
 def last_sequence(connection: Connection) -> int:
     return connection.execute(select(func.max(EVENTS.c.sequence))).scalar() or 0
+
+
+def last_events(
+    connection: Connection, namespace: str, names: Collection[str], codes: Collection[str]
+) -> list[EventRecord]:
+    """Return the newest event of each object with one of some codes."""
+    newest = (
+        select(func.max(EVENTS.c.sequence))
+        .where(EVENTS.c.namespace == namespace, EVENTS.c.name.in_(names), EVENTS.c.code.in_(codes))
+        .group_by(EVENTS.c.name)
+    )
+    found = connection.execute(select(EVENTS).where(EVENTS.c.sequence.in_(newest)))
+    return [EventRecord(**{field: row[field] for field in EventRecord.__slots__}) for row in found.mappings()]
 
 
 def list_events(connection: Connection, namespace: str, workflow: str, *, after: int, most: int) -> list[EventRecord]:
