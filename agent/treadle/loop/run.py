@@ -48,6 +48,9 @@ Verdict = Literal["completed", "drained", "stopped", "lost"]
 # How long a loop that failed waits for what its earlier iterations have in flight: they were good.
 _SETTLE_AFTER_FAILURE_S: Final = 5.0
 
+# How long a loop that is drained waits for room in a full queue.
+_ROOM_S: Final = 2.0
+
 _NOTHING: Final = NodeData({})
 
 
@@ -316,16 +319,25 @@ class Run:
         return "completed"
 
     async def _settle(self, verdict: Verdict, limit_s: float | None = None) -> Verdict:
-        """Wait until all that is in flight has committed."""
+        """Wait until all that is in flight has committed.
+
+        A loop that is drained does not wait for room in a queue that stays full, perhaps because its reader was
+        stopped with it: what it has not committed is repeated.
+        """
         self.trace[INSIDE] = 0
-        deadline = None if limit_s is None else self.clock.monotonic() + limit_s
+        now = self.clock.monotonic()
+        deadline = None if limit_s is None else now + limit_s
+        moved, in_flight = now, self.tenure.in_flight
         while self.tenure.in_flight and verdict != "stopped":
             if self.tenure.lost is not None:
                 return "lost"
-            left = None if deadline is None else deadline - self.clock.monotonic()
-            if self.control.stopped or (left is not None and left <= 0):
+            now = self.clock.monotonic()
+            if in_flight != self.tenure.in_flight or not self.tenure.blocked:
+                moved, in_flight = now, self.tenure.in_flight
+            stuck = verdict == "drained" and now - moved >= _ROOM_S
+            if self.control.stopped or stuck or (deadline is not None and now >= deadline):
                 return "stopped"
-            await self.mode.port.wait(left)
+            await self.mode.port.wait(_ROOM_S if deadline is None else min(_ROOM_S, deadline - now))
         return verdict
 
     def _outcome(self, verdict: Verdict) -> Outcome:

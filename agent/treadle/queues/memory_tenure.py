@@ -58,6 +58,11 @@ class MemoryTenure:
         """See Tenure."""
         return len(self._pending)
 
+    @property
+    def blocked(self) -> bool:
+        """See Tenure."""
+        return bool(self._pending) and not self._host.held
+
     def poll(self, queue: str) -> Batch | None:
         """See Tenure."""
         with self._host.lock:

@@ -116,6 +116,11 @@ class RedisTenure:
         """Await the same."""
         return self.latch.wait_async(timeout_s)
 
+    @property
+    def blocked(self) -> bool:
+        """See Tenure."""
+        return self.pipeline.blocked_from is not None
+
     def poll(self, queue: str) -> Batch | None:
         """Take the next batch of a queue if one is here."""
         reader = self.readers[queue]

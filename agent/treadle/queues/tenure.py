@@ -120,6 +120,11 @@ class Tenure(Protocol):
         """Whether another iteration may start: max_in_flight, its bytes, and bounded queues all have room."""
         ...
 
+    @property
+    def blocked(self) -> bool:
+        """Whether what is in flight waits for room in a full queue."""
+        ...
+
     def poll(self, queue: str) -> Batch | None:
         """Take the next batch of a queue if one is here, else None (and see to it that more comes)."""
 

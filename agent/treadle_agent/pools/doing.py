@@ -41,9 +41,10 @@ class Look:
 class Watcher:
     """Compares each look with the one before; `since` is the first look at which a loop did the same."""
 
+    __slots__ = ("_doing", "_last", "_plan")
+
     def __init__(self, plan: Plan) -> None:
         self._plan = plan
-        self._steps = {step.node: step for step in plan.steps}
         self._last: Look | None = None
         self._doing: Doing | None = None
 
@@ -81,7 +82,7 @@ class Watcher:
         if activity.again_at is not None:
             again = look.wall + activity.again_at - look.now
             return Doing("retrying", activity.node, "", since, activity.attempt + 1, round(again, 1), look.error)
-        step = self._steps.get(activity.node)
+        step = next((step for step in self._plan.steps if step.node == activity.node), None)
         if step is not None and step.queue is not None and step.kind == "queue-reader":
             return Doing("waiting-input", activity.node, step.queue, since)
         return Doing("working", activity.node, "", since, activity.attempt)

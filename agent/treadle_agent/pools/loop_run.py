@@ -68,6 +68,7 @@ class LoopRun:
         "_say",
         "_tenure",
         "_trace",
+        "_watcher",
         "assign",
         "number",
         "own_process",

@@ -93,6 +93,18 @@ def test_drain_waits_until_all_in_flight_has_committed() -> None:
     assert [each["n"] for each in small.out()] == [1, 2, 3, 4, 5]
 
 
+def test_drain_does_not_wait_for_a_queue_that_stays_full() -> None:
+    numbers = Numbers()
+    small = Small(From(numbers), settings={"max_in_flight": 5}, limits=QueueLimits(2, None))
+    small.host.hold()
+    started = Started(small.open()[0])
+    wait_for_in_flight(started, 5)
+    small.host.release()
+    started.manager.drain()
+    assert started.outcome().kind == "stopped"
+    assert [each["n"] for each in small.out()] == [1, 2]
+
+
 def test_a_full_queue_holds_its_producer_back_until_somebody_reads() -> None:
     numbers = Numbers()
     host = MemoryHost("ns")
