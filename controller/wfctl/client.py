@@ -157,7 +157,7 @@ class Client:
     def _error(self, exc: grpc.RpcError) -> WfctlError:
         code = _code(exc)
         details = str(getattr(exc, "details", str)() or code.name.lower())
-        if code is grpc.StatusCode.UNAVAILABLE:
+        if code is grpc.StatusCode.UNAVAILABLE and not _is_answer(exc):
             return _unreachable(self.settings.address, details)
         if code is grpc.StatusCode.DEADLINE_EXCEEDED:
             return Unhealthy(
@@ -185,9 +185,16 @@ def _typed(exc: grpc.RpcError, code: grpc.StatusCode, sentence: str) -> WfctlErr
             return InvalidWorkflow(sentence, findings=findings.of("", found.findings))
         info = _unpack(detail, error_details_pb2.ErrorInfo)
         reason = info.reason if info is not None else reason
-    error = ERRORS.get(code, Refused)(sentence)
+    kind = Refused if code is grpc.StatusCode.UNAVAILABLE else ERRORS.get(code, Refused)
+    error = kind(sentence)
     error.details["reason"] = reason
     return error
+
+
+def _is_answer(exc: grpc.RpcError) -> bool:
+    """Whether the controller itself said so: then there is one."""
+    status: Any = rpc_status.from_call(exc) if isinstance(exc, grpc.Call) else None
+    return status is not None and len(status.details) > 0
 
 
 def _unpack(detail: Any, kind: type[A]) -> A | None:

@@ -53,7 +53,8 @@ def test_a_loop_that_fails_six_times_is_in_error_says_why_and_comes_back_when_as
 
     why = troubled.wfctl("why", "broken/source")
     assert why.code == 0
-    assert len(why.out.strip().splitlines()) == 1
+    assert not why.out.splitlines()[0].startswith(" ")
+    assert all(line.startswith("  ") for line in why.out.splitlines()[1:])
     assert "the machine is on fire" in why.out
     assert "it failed 6 times in 600 s" in why.out
     assert "wfctl restart" in why.out
@@ -89,7 +90,7 @@ def test_a_node_that_stops_its_workflow_says_so_for_every_loop_and_a_start_runs_
     for loop in loops:
         why = troubled.wfctl("why", loop)
         assert why.code == 0
-        assert len(why.out.strip().splitlines()) == 1
+        assert all(line.startswith("  ") for line in why.out.splitlines()[1:])
         assert "source failed and stops its whole workflow: node 'source'" in why.out
         assert "the machine is on fire" in why.out
         assert "wfctl start strict" in why.out

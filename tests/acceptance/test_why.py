@@ -38,13 +38,14 @@ class World:
         ran = self.wfctl("apply", "--detach", "-f", save(self.folder, document))
         assert ran.code == 0, ran.err
 
-    def why(self, what: str, code: str) -> Any:
-        """Wait until the verdict has this code, and return it."""
+    def why(self, what: str, code: str, *words: str) -> Any:
+        """Wait until the verdict has this code, and these words in its sentence, and return it."""
 
         def answer() -> Any:
             ran = self.wfctl("why", what, "-o", "json")
             assert ran.code == 0, ran.err
-            return ran.json if ran.json["reason"]["code"] == code else None
+            right = ran.json["reason"]["code"] == code and all(word in ran.json["sentence"] for word in words)
+            return ran.json if right else None
 
         try:
             return wait_until(answer, code)
@@ -101,6 +102,7 @@ def agent(world: World, name: str, redis_url: str) -> Iterator[Daemon]:
         yield daemon
     finally:
         daemon.kill()
+        wait_until(lambda: not daemon.runs, "it is gone")
 
 
 def facts(verdict: Any) -> str:
@@ -159,7 +161,12 @@ def test_a_reader_that_waits_since_its_writer_was_paused_by_somebody(world: Worl
     world.why("dry/take", "idle")
     assert world.wfctl("pause", "dry/make").code == 0
     paused = world.why("dry/make", "paused")
-    wait_until(lambda: "dry/make was paused" in world.wfctl("why", "dry/take").out, "the reader's verdict says it")
+
+    def told() -> bool:
+        said = world.wfctl("why", "dry/take").out
+        return "in dry-q for " in said and "dry/make was paused" in said
+
+    wait_until(told, "the reader's verdict says since when and by whom")
     found = world.why("dry/take", "idle")
 
     assert f"dry/make was paused by {actor()} at " in paused["sentence"]
@@ -170,22 +177,19 @@ def test_a_reader_that_waits_since_its_writer_was_paused_by_somebody(world: Worl
 
 def test_a_full_queue_whose_reader_is_slow(world: World) -> None:
     world.apply(joined("full"))
-    found = world.why("full/make", "queue-full")
+    found = world.why("full/make", "queue-full", "waits for ", "node work takes ")
 
-    assert found["sentence"].startswith("full/make waits for ")
     assert "room in full-q (" in found["sentence"]
     assert " of 20 messages" in found["sentence"]
     assert "full/take lags" in found["sentence"]
-    assert "node work takes " in found["sentence"]
     assert "readers: full/take" in facts(found)
 
 
 def test_a_reader_that_lags_because_of_one_node(world: World) -> None:
     world.apply(joined("behind", limit=100_000, make={"with": {"seconds": 0.002}}))
-    found = world.why("behind/take", "lagging")
+    found = world.why("behind/take", "lagging", "node work takes ")
 
     assert "wait in behind-q" in found["sentence"]
-    assert "node work takes " in found["sentence"]
     assert float(found["sentence"].partition("node work takes ")[2].partition("%")[0]) > 90
 
 
@@ -195,9 +199,8 @@ def test_a_loop_that_backs_off_after_an_error(world: World) -> None:
     document = joined("failing", make={"with": {"seconds": 0.02}}, work={"uses": "test.picky", **settings})
     document["nodes"][2]["data"] |= restart
     world.apply(document)
-    found = world.why("failing/take", "exception")
+    found = world.why("failing/take", "exception", "failing/take failed and is started again in ")
 
-    assert "failing/take failed and is started again in " in found["sentence"]
     assert "work: FileNotFoundError" in found["sentence"]
     assert "/no/such/file" in found["sentence"]
 
@@ -213,7 +216,6 @@ def test_dead_letters_that_are_full(world: World) -> None:
 
     assert "because the dead letters of dead-q are full" in found["sentence"]
     assert "wfctl dlq ls dead-q" in found["fix"]
-    assert world.wfctl("dlq", "drop", "dead-q", "--all").code == 0
 
 
 def test_a_server_out_of_memory(world: World) -> None:

@@ -231,7 +231,7 @@ async def test_a_loop_whose_queue_is_full_says_that_it_waits_for_room(controller
         pricing = await client.loops.ExplainLoop(pb.ExplainLoopRequest(workflow="orders", loop="price"))
 
     assert refused.value.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
-    assert (fetching.reason.code, pricing.reason.code) == ("queue-full", "working")
+    assert (fetching.reason.code, pricing.reason.code) == ("queue-full", "lagging")
 
 
 async def test_lists_come_in_pages_and_tokens_belong_to_their_question(controller: ControllerProcess) -> None:

@@ -59,7 +59,7 @@ def test_a_misspelt_verb_is_met_with_the_nearest_one(wfctl: Any) -> None:
         ("validate",),
         ("validate", "no-such-file.json"),
         ("stop", "a/b/c"),
-        ("why", "workflow-without-loop"),
+        ("why", "a/b/c"),
         ("get", "workflows", "--context", "nowhere"),
         ("queue", "push", "orders", "not json"),
         ("queue", "push", "orders", "[1]"),
