@@ -40,7 +40,7 @@ def last_events(
         .group_by(EVENTS.c.name)
     )
     found = connection.execute(select(EVENTS).where(EVENTS.c.sequence.in_(newest)))
-    return [EventRecord(**{field: row[field] for field in EventRecord.__slots__}) for row in found.mappings()]
+    return [EventRecord(**{field: row[field] for field in EventRecord.__struct_fields__}) for row in found.mappings()]
 
 
 def list_events(connection: Connection, namespace: str, workflow: str, *, after: int, most: int) -> list[EventRecord]:
