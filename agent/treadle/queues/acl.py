@@ -1,8 +1,8 @@
 """What the Redis users of treadle may do: ACL rules. Set by whoever runs the server (`treadle-controller redis acl`).
 
 An agent's user calls the functions and has the commands inside them on its namespace's keys, nothing else: it
-can neither load code nor look at other namespaces. The controller's user loads the functions and asks the server
-how it is, too.
+can neither load code nor look at other namespaces. The controller's user loads the functions, asks the server
+how it is, and has it write its append-only file anew, too.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ _AGENT_COMMANDS: Final = (
     *("hget", "hmget", "hgetall", "hset", "hsetnx", "hdel", "hexists", "hvals", "hincrby"),
     *("sadd", "srem", "scard", "xadd", "xdel", "xlen", "xread", "xrange", "xrevrange", "xsetid", "xtrim"),
 )
-_CONTROLLER_COMMANDS: Final = ("function|load", "function|list", "info", "config|get")
+_CONTROLLER_COMMANDS: Final = ("function|load", "function|list", "info", "config|get", "bgrewriteaof")
 
 
 def agent_rules(namespace: str) -> list[str]:

@@ -6,11 +6,11 @@ import secrets
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
-from typing import Any, Self
+from typing import Any, Final, Self
 
 import redis.asyncio
 from redis.backoff import ExponentialBackoff
-from redis.exceptions import RedisError
+from redis.exceptions import ConnectionError, RedisError  # noqa: A004 - of redis, not of the system
 from redis.retry import Retry
 
 from treadle.errors import QueueError
@@ -25,6 +25,8 @@ from treadle.workflow.plan import QueueLimits
 
 FORMAT = "1"
 _LIFE = 6  # bytes that name a loop's life, from its first assignment to its end
+# Done once more, these would do more, or tell of less than they did.
+_NOT_TWICE: Final = frozenset(f"{library.NAME}_{function}" for function in ("purge", "replay", "drop"))
 
 
 class QueueAdmin:
@@ -91,6 +93,25 @@ class QueueAdmin:
             found = _fields(await self.command("CONFIG", "GET", "save", "appendfsync"))
             info |= {name: _text(value) for name, value in found.items()}
         return report(info)
+
+    async def renew_log(self, found: ServerReport) -> bool:
+        """Have a server write its append-only file anew, once after each of its starts; return whether it does so.
+
+        A server that was killed may have found half a transaction at the end of its file. Redis 7.0 goes on behind
+        it, and would run it at its next start.
+        """
+        if found.persistence != "aof" or not found.run_id:
+            return False
+        known = await self.command("HGET", self.keys.meta, "run")
+        if known is not None and _text(known) == found.run_id:
+            return False
+        try:
+            await self.command("BGREWRITEAOF")
+        except QueueError as exc:
+            if "in progress" not in exc.message:
+                raise
+        await self.command("HSET", self.keys.meta, "run", found.run_id)
+        return True
 
     async def namespace_id(self) -> str:
         """Return the id of this namespace in this Redis; it is made when there is none yet."""
@@ -295,8 +316,16 @@ class QueueAdmin:
         return await self.command("FCALL", f"{library.NAME}_{function}", 1, self.keys.meta, self.keys.prefix, *args)
 
     async def command(self, *args: Any) -> Any:
-        """Send one command. Raises QueueError."""
+        """Send one command, once more when it finds that its connection is gone. Raises QueueError."""
         client = await self._ready()
+        try:
+            return await client.execute_command(*args)  # type: ignore[no-untyped-call]
+        except ConnectionError as exc:
+            # The first call after a restart of the server. Whether it was done is not known.
+            if args[0] == "FCALL" and args[1] in _NOT_TWICE:
+                raise _failed(exc) from exc
+        except (RedisError, OSError) as exc:
+            raise _failed(exc) from exc
         try:
             return await client.execute_command(*args)  # type: ignore[no-untyped-call]
         except (RedisError, OSError) as exc:

@@ -22,6 +22,7 @@ class ServerReport:
     warnings: tuple[str, ...]
     fsync: str = ""  # of the append-only file: "always", "everysec", "no"; "" when not known
     limit_bytes: int = 0  # maxmemory; 0 is none
+    run_id: str = ""  # another one after each start of the server
 
 
 def report(info: Mapping[str, Any]) -> ServerReport:
@@ -41,6 +42,7 @@ def report(info: Mapping[str, Any]) -> ServerReport:
         warnings=tuple(_warnings(persistence, fsync)),
         fsync=fsync,
         limit_bytes=int(info.get("maxmemory", 0)),
+        run_id=str(info.get("run_id", "")),
     )
 
 

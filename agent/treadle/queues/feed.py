@@ -32,7 +32,7 @@ HOT_QUEUES = 64
 BLOCK_MS = 5000
 BELL_TTL_S = 60
 REGISTER_AT_ONCE = 500
-LOOK_AGAIN_TURNS = 4
+LOOK_AGAIN_TURNS = 40  # half a second each
 _COUNT = (8, 1024)
 _BYTES = (1024 * 1024, 4 * 1024 * 1024)
 
@@ -324,12 +324,12 @@ class Feed:
 
         self._commits.send(pack("EXPIRE", self._bell, BELL_TTL_S), renewed)
         self._send_quietly("XTRIM", self._bell, "MINID", self._bell_id)
-        self._look_again()
 
-    def _look_again(self) -> None:
-        """Ask anew for some of the idle readers; all have had their turn after a few calls.
+    def look_again(self) -> None:
+        """Ask anew for a few of the idle readers. Call it every half second: all have their turn in twenty.
 
-        Rings are only a hint to look now. Should one ever be missed, this bounds what it costs.
+        Rings are only a hint to look now. Should one ever be missed, this bounds what it costs. Few at a time,
+        because whoever rings meanwhile waits for the server to be done with them.
         """
         idle = [r for readers in self._readers.values() for r in readers if r not in self._hot]
         self._turn = (self._turn + 1) % LOOK_AGAIN_TURNS

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 from treadle.errors import TenureLost
 from treadle.queues.keys import Keys, limit_args
-from treadle.queues.tenure import LoopKey, TenureSpec
+from treadle.queues.tenure import TenureSpec
 
 
 class ReadFrom(NamedTuple):
@@ -48,7 +48,7 @@ def request(keys: Keys, spec: TenureSpec, inc: int, nonce: str, host: str) -> tu
 def read(answer: list[Any], spec: TenureSpec, nonce: str) -> Incarnation:
     """Read the answer. Raises TenureLost."""
     if answer[0] != b"OK":
-        raise lost(answer, spec.key)
+        raise lost(answer, spec)
     _, inc, seq, last_nonce, life, iteration, completed, positions, unclean = answer
     reads = tuple(
         ReadFrom(queue, first, tail, nmax, mode == b"counted")
@@ -57,10 +57,14 @@ def read(answer: list[Any], spec: TenureSpec, nonce: str) -> Incarnation:
     return Incarnation(inc, seq, last_nonce, life.decode(), iteration, completed == 1, reads, unclean == 1, nonce)
 
 
-def lost(answer: list[Any], key: LoopKey) -> TenureLost:
+def lost(answer: list[Any], spec: TenureSpec) -> TenureLost:
     """Return why a loop may not be held."""
+    key = spec.key
     if answer[0] == b"BAD_TYPE":
         msg = "A key of the queues holds something else."
         return TenureLost(msg, reason="bad-type", loop=str(key), key=answer[1].decode())
+    if 0 < answer[1] < spec.epoch:
+        msg = "The server has lost writes: the epoch that it knows is below the one that was given out."
+        return TenureLost(msg, reason="gap", loop=str(key), stored_epoch=answer[1], stored_inc=answer[2])
     msg = "The epoch of this loop is not the one in Redis."
     return TenureLost(msg, reason="fenced", loop=str(key), stored_epoch=answer[1], stored_inc=answer[2])

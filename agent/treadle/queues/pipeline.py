@@ -169,6 +169,8 @@ class Pipeline:
                 return commit
             case b"FULL":
                 self._full(commit, answer, now)
+            case b"FENCED" if _forgot(answer, self._epoch):
+                self._lose(*_LOST[b"GAP"], answer[1:])
             case code:
                 reason, sentence = _LOST.get(code, ("conflict", "The queues gave an answer that is not known."))
                 self._lose(reason, sentence, answer[1:])
@@ -293,3 +295,9 @@ class Pipeline:
     def _lose(self, reason: str, sentence: str, details: Sequence[Any]) -> None:
         facts = [d.decode(errors="replace") if isinstance(d, bytes) else d for d in details]
         self.lost = TenureLost(sentence, reason=reason, loop=self._writer.loop, answer=facts)
+
+
+def _forgot(answer: Sequence[Any], epoch: int) -> bool:
+    """Whether a loop is fenced because the server has forgotten its epoch, not because there is a newer one."""
+    stored = answer[1] if len(answer) > 1 else 0
+    return isinstance(stored, int) and 0 < stored < epoch

@@ -157,7 +157,7 @@ class RedisHost:
             stored = await self._commits.ask("HMGET", self.keys.loop(spec.key), "epoch", "inc")
             epoch, inc = int(stored[0] or 0), int(stored[1] or 0)
             if epoch != spec.epoch:
-                raise incarnation.lost([b"FENCED", epoch, inc], spec.key)
+                raise incarnation.lost([b"FENCED", epoch, inc], spec)
         call = incarnation.request(self.keys, spec, inc, nonce, self.name)
         return incarnation.read(await self._commits.ask(*call), spec, nonce)
 
@@ -213,6 +213,7 @@ class RedisHost:
             await asyncio.sleep(_TICK_S)
             now = time.monotonic()
             self._feed.cool()
+            self._feed.look_again()
             if now - kept >= _KEEP_BELL_S:
                 kept = now
                 self._feed.keep_bell()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import sys
 import threading
 import time
 from typing import Final
@@ -12,6 +13,7 @@ import uvloop
 
 from treadle.errors import QueueError
 from treadle.queues.redis_host import RedisHost
+from treadle.queues.redis_thread import SWITCH_INTERVAL_S
 from treadle.queues.tenure import LoopKey
 from treadle_agent.frames import Address, Ended, Trouble, Why
 from treadle_agent.page import Page
@@ -32,6 +34,8 @@ STALL_NS: Final = 5_000_000_000  # and this one is the end of this host
 
 def run(setup: Setup, channel: Channel, shared: Page) -> int:
     """Serve until the supervisor is gone or kills this process."""
+    # With the default of 5 ms the threads beside, the reporter above all, hold up every loop for that long.
+    sys.setswitchinterval(SWITCH_INTERVAL_S)
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         runner.run(_serve(setup, channel, shared))
     return 0

@@ -36,8 +36,8 @@ _NO_CLASSES: Final[dict[str, type[Node[Any]]]] = {}
 _NO_SOURCES: Final[dict[str, str]] = {}
 _NO_QUEUES: Final[list[QueueUse]] = []
 
-# These end a loop for good: somebody else holds it, or its keys are not ours.
-_LOST_FOR_GOOD: Final = frozenset({"fenced", "bad-type"})
+# These end a loop for good: somebody else holds it, its keys are not ours, or its past is not what it was.
+_LOST_FOR_GOOD: Final = frozenset({"fenced", "bad-type", "gap"})
 # After these it is tried again without blaming the loop: it did nothing.
 _OUT_OF_REACH: Final = frozenset({"wrong-redis", "unreachable", "stopped"})
 

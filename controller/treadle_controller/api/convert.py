@@ -120,8 +120,8 @@ def loop(image: Image, one: WorkflowImage, record: LoopRecord) -> loop_pb2.Loop:
         instances=instances,
         reads=plan.reads,
         writes=plan.writes,
-        committed=sum(instance.status.committed for instance in instances),
-        errors=sum(instance.status.errors for instance in instances),
+        committed=sum(instance.status.committed for instance in instances) + record.past_committed,
+        errors=sum(instance.status.errors for instance in instances) + record.past_errors,
         iterations_per_second=sum(instance.status.iterations_per_second for instance in instances),
     )
 

@@ -66,6 +66,8 @@ class LoopRecord(msgspec.Struct, frozen=True, gc=False):
     removed: bool = False  # no longer in the document: drained, then forgotten
     entered: bool = False  # its replicas are known to Redis as writers of their queues
     scaled: int = 0  # how many replicas somebody asked for; 0: as many as the plan says
+    past_committed: int = 0  # iterations of replicas that it no longer has: its total never falls
+    past_errors: int = 0
 
     @property
     def name(self) -> str:

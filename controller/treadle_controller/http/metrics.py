@@ -58,8 +58,8 @@ def _loops(image: Image) -> list[_Metric]:
             labels = {"namespace": image.namespace, "workflow": workflow.name, "loop": loop.name}
             held = [one for id_, one in workflow.assignments.items() if id_.loop == loop.name]
             sums = [totals(workflow, one) for one in held]
-            committed.append((labels, sum(one for one, _ in sums)))
-            errors.append((labels, sum(one for _, one in sums)))
+            committed.append((labels, sum(one for one, _ in sums) + loop.past_committed))
+            errors.append((labels, sum(one for _, one in sums) + loop.past_errors))
             rates.append((labels, sum(_rate(workflow.observed.get(id_)) for id_ in loop.replicas)))
             state = image.loop_standing(workflow, loop).state
             states.append(({**labels, "state": state.name}, 1.0))

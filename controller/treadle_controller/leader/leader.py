@@ -268,14 +268,25 @@ class Leader:
         self.journal.add("controller", self.name, "redis-connected", "the queues can be reached")
         self._store_redis(self.link.redis_id, self.link.beat)
         if renewed:
-            self.journal.add("controller", self.name, "redis-rolled-back", renewed)
-            self._renew_everything()
-            self.consumers.end_all(NotNow(renewed, reason="consumer-reset"))
+            self._begin_anew(renewed)
         self.roster.end_sessions_of_other_redis(self.link.redis_id)
         self.image.mirror_whole = True
         self.slots.forget()
         for workflow in self.image.workflows.values():
             self.touch(workflow.name)
+
+    def lost_writes(self, loop: str) -> None:
+        """Take the word of a loop that Redis knows less of it than it had acknowledged: then of others too."""
+        self.link.renewals += 1
+        self._begin_anew(f"Redis lost writes that it had acknowledged: {loop} found less than it had committed")
+        self.slots.forget()
+        for workflow in self.image.workflows.values():
+            self.touch(workflow.name)
+
+    def _begin_anew(self, why: str) -> None:
+        self.journal.add("controller", self.name, "redis-rolled-back", why)
+        self._renew_everything()
+        self.consumers.end_all(NotNow(why, reason="consumer-reset"))
 
     def _store_redis(self, redis_id: str, beat: int) -> None:
         def write(connection: Connection) -> None:

@@ -124,6 +124,7 @@ class QueueLink:
         if self.up:
             return
         redis_id = await self.admin.namespace_id()
+        await self._renew_log()
         beat, _ = await self.admin.beat(self.term)
         renewed = self._judge(redis_id, beat)
         self.renewals += bool(renewed)
@@ -140,6 +141,18 @@ class QueueLink:
                 self.on_notice("redis-warning", warning)
         if report.refusal is not None:
             raise UnfitRedis(report.refusal)
+
+    async def _renew_log(self) -> None:
+        """Get rid of what a killed server may have left torn in its append-only file."""
+        if self.report is None:
+            return
+        try:
+            if await self.admin.renew_log(self.report):
+                self.on_notice("redis-log-rewritten", "the server was started: it writes its append-only file anew")
+        except QueueError as exc:  # it may be out of memory, or a managed one that allows no such thing
+            message = f"its append-only file could not be written anew: {exc.message}"
+            _log.warning("Redis: %s", message)
+            self.on_notice("redis-warning", message)
 
     async def _load(self) -> None:
         try:

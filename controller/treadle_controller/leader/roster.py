@@ -278,6 +278,8 @@ class Roster:
             actor = f"agent {workflow.assignments[id_].agent}"
             message = f"{new.state.name.lower()}{because}"
             self._leader.journal.add("loop", str(id_), code, message, workflow=workflow.name, actor=actor)
+        if new.state is State.LOST and new.why is not None and new.why.code == "gap":
+            self._leader.lost_writes(str(id_))  # what the others report of their old epochs is ignored from here on
         if new.state in _DECISIVE or workflow.waits:
             self._leader.touch(workflow.name, id_.loop)
         else:

@@ -22,6 +22,7 @@ from treadle_controller.leader.changes import Changes
 from treadle_controller.leader.image import Image, WorkflowImage
 from treadle_controller.leader.journal import Journal
 from treadle_controller.leader.link import QueueLink
+from treadle_controller.leader.settle import totals
 
 _MOST_TRIES: Final = 5
 _Slots = tuple[LoopKey, ...]
@@ -92,7 +93,13 @@ class Slots:
             await self._link.admin.enter_writers({}, drop=queues)
         for id_ in changes.retired:
             await self._link.admin.forget(LoopKey(*id_))
-            self._image.retire(self._image.workflows[id_.workflow], id_)
+            workflow = self._image.workflows[id_.workflow]
+            committed, errors = totals(workflow, workflow.assignments[id_])
+            loop = workflow.loops[id_.loop]
+            loop = replace(loop, past_committed=loop.past_committed + committed, past_errors=loop.past_errors + errors)
+            workflow.put_loops([loop])
+            changes.loops[workflow.name, loop.name] = loop
+            self._image.retire(workflow, id_)
         if changes.retired:
             await self._persist(changes)
 

@@ -18,7 +18,7 @@ from sqlalchemy import (
     Text,
 )
 
-HEAD: Final = "0005"  # the newest migration
+HEAD: Final = "0006"  # the newest migration
 
 METADATA: Final = MetaData()
 
@@ -93,6 +93,8 @@ LOOPS: Final = Table(
     Column("removed", Boolean, nullable=False),
     Column("entered", Boolean, nullable=False),
     Column("scaled", Integer, nullable=False, server_default="0"),
+    Column("past_committed", BigInteger, nullable=False, server_default="0"),
+    Column("past_errors", BigInteger, nullable=False, server_default="0"),
 )
 
 ASSIGNMENTS: Final = Table(

@@ -129,6 +129,8 @@ def _loop_row(namespace: str, loop: LoopRecord) -> dict[str, Any]:
         "removed": loop.removed,
         "entered": loop.entered,
         "scaled": loop.scaled,
+        "past_committed": loop.past_committed,
+        "past_errors": loop.past_errors,
     }
 
 
@@ -143,6 +145,8 @@ def _loop(row: Mapping[Any, Any], plan: Plan) -> LoopRecord:
         removed=row["removed"],
         entered=row["entered"],
         scaled=row["scaled"],
+        past_committed=row["past_committed"],
+        past_errors=row["past_errors"],
     )
 
 

@@ -118,6 +118,9 @@ class Admin:
         await self._trip()
         return _REPORT
 
+    async def renew_log(self, found: ServerReport) -> bool:
+        return False
+
     async def namespace_id(self) -> str:
         await self._trip()
         return self._fences.id

@@ -191,6 +191,7 @@ class ScriptedAgent:
         status = loop_pb2.LoopStatus(
             loop=release.loop, epoch=release.epoch, sequence=sequence, state=loop_pb2.LOOP_STATE_STOPPED
         )
+        status.committed = ran.committed if ran is not None else 0
         self._beats += 1
         self.say(pb.SessionRequest(report=pb.Report(sequence=self._beats, statuses=[status])))
 

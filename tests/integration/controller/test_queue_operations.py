@@ -234,6 +234,40 @@ async def test_a_server_that_went_back_gets_new_epochs_and_completed_loops_run_a
         await agent.until(lambda: agent.epoch(price(0)) > before and ("orders", "fetch", 0) in agent.running)
 
 
+async def test_one_loop_that_finds_writes_missing_gets_new_epochs_for_all(controller: ControllerProcess) -> None:
+    async with Client(controller.address) as client, ScriptedAgent(controller.address, "one") as agent:
+        await client.apply(FLOW)
+        await client.until("orders", _settled)
+        keys = (("orders", "fetch", 0), price(0))
+        before = {key: agent.epoch(key) for key in keys}
+
+        agent.report(price(0), loop_pb2.LOOP_STATE_LOST, reason=loop_pb2.Reason(code="gap", message="it lost writes"))
+
+        assert "orders/price/0" in await event(client, "redis-rolled-back")
+        await agent.until(lambda: all(agent.epoch(key) > before[key] for key in keys))
+
+
+async def test_what_removed_replicas_committed_stays_in_the_total(controller: ControllerProcess) -> None:
+    async with Client(controller.address) as client, ScriptedAgent(controller.address, "one") as agent:
+        await client.apply(FLOW)
+        await client.until("orders", _settled)
+        await scale(client, "price", 2)
+        await client.until("orders", lambda it: len(it.loops[1].instances) == 2 and _settled(it))
+        for replica, done in ((0, 10), (1, 7)):
+            agent.report(price(replica), RUNNING, committed=done)
+        await client.until("orders", lambda it: it.loops[1].committed == 17)
+
+        await scale(client, "price", 1)
+
+        await client.until("orders", lambda it: len(it.loops[1].instances) == 1 and _settled(it))
+        await agent.until(lambda: price(1) not in agent.assigned)
+        await client.until("orders", lambda it: it.loops[1].committed == 17)
+        controller.kill()
+        controller.start()
+    async with Client(controller.address) as client:
+        await client.until("orders", lambda it: it.loops[1].committed >= 7)
+
+
 async def test_a_server_that_went_back_while_no_controller_ran_is_found_out(
     controller: ControllerProcess, queues: redis.Redis
 ) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -58,7 +59,7 @@ def test_the_controllers_user_administers_its_namespace(world: World) -> None:
     async def run() -> None:
         async with QueueAdmin(url_of(world, "controller"), world.namespace) as admin:
             await admin.load_functions()
-            await admin.check_server()
+            await admin.renew_log(replace(await admin.check_server(), persistence="aof"))
             await admin.assign([(A, 1)], 1)
             await admin.enter_writers({"q": [A]}, {"q": [A]})
             await admin.scale([(A, 2)], {"q": [A]}, 1)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import signal
 import subprocess
@@ -16,6 +17,7 @@ from tests.cutting_proxy import CuttingProxy, cutting_proxy
 from tests.queue_world import World, eventually, item, loop, polled, push, settle, spec, take, take_all, until
 from tests.servers import TestServer
 from treadle.errors import QueueError, TenureLost
+from treadle.queues.admin import QueueAdmin
 from treadle.queues.redis_host import RedisHost
 from treadle.workflow.plan import QueueLimits
 
@@ -224,6 +226,63 @@ def test_a_server_that_lost_commits_is_noticed(world: World) -> None:
     tenure.append((), (("q", item(3)),))
 
     assert lost(lambda: settle(tenure)).reason == "gap"
+
+
+def test_an_epoch_that_the_server_has_forgotten_means_that_it_lost_writes(world: World) -> None:
+    world.assign(A, epoch=5)
+    host = world.host()
+    world.command("HSET", world.key(f"l:{A}"), "epoch", 4)
+
+    found = lost(lambda: host.open(spec(A, writes=["q"], epoch=5)))
+
+    assert (found.reason, found.details["stored_epoch"]) == ("gap", 4)
+
+
+def test_the_admins_first_call_after_a_restart_is_answered(own: World, server: TestServer) -> None:
+    async def run() -> None:
+        async with QueueAdmin(server.url, own.namespace) as admin:
+            before, _ = await admin.beat(1)
+            server.kill()
+            server.start()
+            assert (await admin.beat(1))[0] == before + 1
+
+    asyncio.run(run())
+
+
+def test_half_a_transaction_at_the_end_of_the_log_is_gone_for_good(own: World, server: TestServer) -> None:
+    own.command("SET", own.key("whole"), 1)
+    own.do(_renew)
+    server.kill()
+    with _log_of(server).open("ab") as log:
+        log.write(_as_logged("MULTI") + _as_logged("SET", own.key("torn"), "1"))  # and no EXEC
+    server.start()
+
+    assert own.do(_renew)
+    eventually(lambda: own.do(_written))
+    assert not own.do(_renew)  # once is enough
+    assert b"torn" not in b"".join(each.read_bytes() for each in server.folder.rglob("*.aof"))
+    for _ in range(2):
+        own.command("SET", own.key("later"), 2)
+        server.kill()
+        server.start()
+    assert [own.command("EXISTS", own.key(name)) for name in ("whole", "torn", "later")] == [1, 0, 1]
+
+
+async def _renew(admin: QueueAdmin) -> bool:
+    return await admin.renew_log(await admin.check_server())
+
+
+async def _written(admin: QueueAdmin) -> bool:
+    info = await admin.command("INFO", "persistence")
+    return not (int(info["aof_rewrite_in_progress"]) or int(info["aof_rewrite_scheduled"]))
+
+
+def _log_of(server: TestServer) -> Path:
+    return max(server.folder.rglob("*.incr.aof"), key=lambda path: int(path.name.split(".")[-3]))
+
+
+def _as_logged(*words: str) -> bytes:
+    return b"*%d\r\n" % len(words) + b"".join(b"$%d\r\n%s\r\n" % (len(word), word.encode()) for word in words)
 
 
 def test_a_key_of_another_type_is_named_and_nothing_is_applied(world: World) -> None:

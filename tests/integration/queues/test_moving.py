@@ -406,6 +406,6 @@ def test_a_ring_that_got_lost_costs_no_more_than_a_while(world: World) -> None:
     assert reader.poll("q") is None
 
     for _ in range(LOOK_AGAIN_TURNS):
-        host._loop.call_soon_threadsafe(host._host._feed.keep_bell)
+        host._loop.call_soon_threadsafe(host._host._feed.look_again)
 
     assert take(reader, "q", 1, patience_s=5.0) == [1]
