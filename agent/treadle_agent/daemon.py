@@ -201,9 +201,9 @@ class Agent:
     async def _send_logs(self) -> None:
         while True:
             await asyncio.sleep(FLUSH_S)
-            batch = self._supervisor.logs.flush()
-            if batch is not None and self._session is not None:
-                self._session.act(self._machine.logs(batch))
+            for batch in self._supervisor.logs.flush():
+                if self._session is not None:
+                    self._session.act(self._machine.logs(batch))
 
     async def _watchdog(self) -> None:
         await self._notifier.keep_alive()

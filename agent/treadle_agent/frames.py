@@ -214,6 +214,7 @@ class Line(msgspec.Struct, frozen=True, array_like=True):
     level: str
     node: str
     message: str
+    attempt: int = 0  # of the node; 0 when that is not known
 
 
 class Lines(msgspec.Struct, frozen=True, array_like=True, tag="lines"):

@@ -10,6 +10,7 @@ import pytest
 
 from tests.acceptance.documents import edges, ledger, node, save
 from tests.acceptance.running import Dev, wait_until
+from wfctl.client import actor
 
 
 @pytest.fixture(scope="module")
@@ -86,6 +87,42 @@ def test_what_runs_is_listed_and_described(ticking: Dev) -> None:
 
 def test_logs_of_nodes_are_streamed(ticking: Dev) -> None:
     wait_until(lambda: "counted" in ticking.wfctl("logs", "tick/count", "--for", "1s").out, "a line is logged")
+
+    new = ticking.wfctl("logs", "-f", "tick", "--since", "0", "--timeout", "1s", "--for", "1s", "-o", "json")
+    assert new.code == 0
+
+
+def test_lines_of_the_past_are_there_at_once_and_can_be_narrowed(ticking: Dev) -> None:
+    wait_until(lambda: "counted" in ticking.wfctl("logs", "tick").out, "a line is remembered")
+
+    assert "counted" in ticking.wfctl("logs", "tick/count", "--node", "tell", "--level", "info").out
+    for narrowed in (("--level", "error"), ("--node", "count"), ("--since", "0")):
+        assert ticking.wfctl("logs", "tick/count", *narrowed).out == "", narrowed
+    wrong = ticking.wfctl("logs", "tick/count", "--node", "tel")
+    assert (wrong.code, "did you mean 'tell'?" in wrong.err) == (4, True)
+    lines = [json.loads(line) for line in ticking.wfctl("logs", "tick/count", "-o", "json").out.splitlines()]
+    assert {(line["workflow"], line["loop"], line["node"], line["level"]) for line in lines} == {
+        ("tick", "count", "tell", "INFO")
+    }
+
+
+def test_events_say_what_happened_and_by_whom_and_can_be_narrowed(ticking: Dev) -> None:
+    assert ticking.wfctl("pause", "tick/move").code == 0
+    assert ticking.wfctl("resume", "tick/move").code == 0
+
+    def codes(*argv: str) -> set[str]:
+        found = ticking.wfctl("events", *argv, "-o", "json").json["events"]
+        return {event["code"] for event in found}
+
+    assert {"loop-paused", "loop-started"} <= codes("tick/move")
+    assert codes("tick/move", "--code", "loop-paused") == {"loop-paused"}
+    assert "loop-paused" in codes("tick/move", "--actor", actor())
+    assert "loop-paused" not in codes("tick/move", "--actor", "nobody")
+    assert codes("--kind", "agent", "--name", "dev-1") >= {"agent-connected"}
+    assert codes("tick", "--since", "0") == set()
+    assert "loop-paused" not in codes("tick/store")
+    described = ticking.wfctl("describe", "loop", "tick/move").out
+    assert f"loop-paused: loop paused (by {actor()})" in described
 
 
 def test_messages_are_pushed_peeked_and_purged(ticking: Dev) -> None:

@@ -252,8 +252,11 @@ class StreamLogsResponse(_message.Message):
 
     LINES_FIELD_NUMBER: _builtins.int
     DROPPED_FIELD_NUMBER: _builtins.int
+    CAUGHT_UP_FIELD_NUMBER: _builtins.int
     dropped: _builtins.int
     """Lines that were dropped before these: they came faster than they could be sent."""
+    caught_up: _builtins.bool
+    """All lines of the past that were asked for have been sent."""
     @_builtins.property
     def lines(self) -> _containers.RepeatedCompositeFieldContainer[_event_pb2.LogLine]: ...
     def __init__(
@@ -261,10 +264,11 @@ class StreamLogsResponse(_message.Message):
         *,
         lines: _abc.Iterable[_event_pb2.LogLine] | None = ...,
         dropped: _builtins.int = ...,
+        caught_up: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["dropped", b"dropped", "lines", b"lines"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["caught_up", b"caught_up", "dropped", b"dropped", "lines", b"lines"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -72,6 +72,10 @@ class Supervisor:
 
     def subscribe(self, message: wire.LogSubscription) -> None:
         """Collect log lines of these loops."""
+        if message.HasField("recall"):
+            since = message.recall.since_time
+            loops = {address_of(ref) for ref in message.recall.loops}
+            self.logs.recall(message.recall.id, loops, since.seconds + since.nanos / 1e9)
         self.logs.subscribe({address_of(ref) for ref in message.loops})
 
     def silence(self, seconds: float) -> None:

@@ -17,8 +17,29 @@ from treadle_agent.frames import Address, Line, Lines
 _nodes = logging.getLogger("treadle.node")
 _prints = logging.getLogger("treadle.output")
 
+REMEMBERED: Final = 2_000  # lines of all loops, for whoever asks for the past
+REMEMBERED_CHARS: Final = 1024 * 1024
 MAX_KEPT: Final = 2_000  # lines for the controller between two batches; more are counted and dropped
 FLUSH_S: Final = 0.2
+
+
+class Memory:
+    """The last lines of all loops, bounded by number and size."""
+
+    def __init__(self) -> None:
+        self._lines: deque[tuple[Address, Line]] = deque()
+        self._chars = 0
+
+    def add(self, address: Address, line: Line) -> None:
+        """Take in a line; the oldest go."""
+        self._lines.append((address, line))
+        self._chars += len(line.message)
+        while len(self._lines) > REMEMBERED or self._chars > REMEMBERED_CHARS:
+            self._chars -= len(self._lines.popleft()[1].message)
+
+    def recall(self, loops: set[Address], since: float) -> list[tuple[Address, Line]]:
+        """Return the lines of some loops from a moment on, oldest first."""
+        return [(address, line) for address, line in self._lines if address in loops and line.time >= since]
 
 
 class LogTeller:
@@ -30,6 +51,14 @@ class LogTeller:
         self._wanted: set[Address] = set()
         self._kept: deque[event_pb2.LogLine] = deque()
         self._dropped = 0
+        self._memory = Memory()
+        self._answers: list[wire.LogBatch] = []
+
+    def recall(self, number: int, loops: set[Address], since: float) -> None:
+        """Answer with what is remembered; lines that are on their way go before it, and those that come after it."""
+        self._answers += self._batches()
+        lines = [self._message(address, line) for address, line in self._memory.recall(loops, since)]
+        self._answers.append(wire.LogBatch(lines=lines, recall=number))
 
     def subscribe(self, loops: set[Address]) -> None:
         """Keep the lines of these loops from now on."""
@@ -49,42 +78,50 @@ class LogTeller:
     def printed(self, loops: list[Address], host: str, text: str) -> None:
         """Take in a line that a child, or a program that it started, printed."""
         _prints.info("%s", text, extra={"loop": str(loops[0])} if len(loops) == 1 else {"host": host})
-        for address in loops:
-            if address in self._wanted and len(loops) == 1:
-                self._keep(address, Line(0, time.time(), "INFO", "", text))
+        if len(loops) == 1:
+            self._keep(loops[0], Line(0, time.time(), "INFO", "", text))
 
-    def flush(self) -> wire.LogBatch | None:
-        """Return what is kept for the controller."""
+    def flush(self) -> list[wire.LogBatch]:
+        """Return what is kept for the controller, in order."""
+        answers, self._answers = self._answers, []
+        return answers + self._batches()
+
+    def _batches(self) -> list[wire.LogBatch]:
         if not (self._kept or (self._dropped and self._wanted)):
-            return None
+            return []
         batch = wire.LogBatch(lines=self._kept, dropped=self._dropped)
         self._kept.clear()
         self._dropped = 0
-        return batch
+        return [batch]
 
     def _tell(self, address: Address | None, line: Line) -> None:
         level = logging.getLevelNamesMapping().get(line.level, logging.INFO)
         extra = {} if address is None else {"loop": str(address), "node": line.node}
         _nodes.log(level, "%s", line.message, extra=extra)
-        if address is not None and address in self._wanted:
+        if address is not None:
             self._keep(address, line)
 
     def _keep(self, address: Address, line: Line) -> None:
+        self._memory.add(address, line)
+        if address not in self._wanted:
+            return
         if len(self._kept) >= MAX_KEPT:
             self._dropped += 1
             return
+        self._kept.append(self._message(address, line))
+
+    def _message(self, address: Address, line: Line) -> event_pb2.LogLine:
         stamp = Timestamp()
         stamp.FromMicroseconds(round(line.time * 1e6))
-        self._kept.append(
-            event_pb2.LogLine(
-                time=stamp,
-                namespace=address.namespace,
-                workflow=address.key.workflow,
-                loop=address.key.loop,
-                replica=address.key.replica,
-                node=line.node,
-                level=line.level,
-                message=line.message,
-                agent=self._agent,
-            )
+        return event_pb2.LogLine(
+            time=stamp,
+            namespace=address.namespace,
+            workflow=address.key.workflow,
+            loop=address.key.loop,
+            replica=address.key.replica,
+            node=line.node,
+            level=line.level,
+            message=line.message,
+            agent=self._agent,
+            attempt=line.attempt,
         )

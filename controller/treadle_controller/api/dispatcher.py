@@ -99,7 +99,8 @@ class DispatcherService(pb_grpc.DispatcherServiceServicer):
                 self._roster.farewell(stream, request.farewell)
             case "logs":
                 lines = speech.own_lines(self._api.leader.image, stream.agent, request.logs.lines)
-                self._api.leader.logs.give(lines, request.logs.dropped + len(request.logs.lines) - len(lines))
+                dropped = request.logs.dropped + len(request.logs.lines) - len(lines)
+                self._api.leader.logs.give(stream, lines, dropped, request.logs.recall)
             case _:
                 stream.end(Why("bad-message", "this message has no place in a session that has begun"))
                 return False

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import difflib
 import time
 from collections.abc import AsyncIterator
 from typing import Final
@@ -12,8 +13,11 @@ from treadle.v1 import event_service_pb2_grpc as pb_grpc
 from treadle_controller.api import convert, pages
 from treadle_controller.api.context import Api, Context
 from treadle_controller.api.errors import answers, streams
-from treadle_controller.errors import InvalidRequest
+from treadle_controller.cluster.model import LoopRecord
+from treadle_controller.errors import InvalidRequest, NotFound
+from treadle_controller.leader.logs import LEVELS, Wish
 from treadle_controller.store import events
+from treadle_controller.store.events import Wanted
 from treadle_controller.store.records import EventRecord
 
 _FIGURES_S: Final = 1.0
@@ -32,11 +36,12 @@ class EventService(pb_grpc.EventServiceServicer):
     @answers
     async def ListEvents(self, request: pb.ListEventsRequest, context: Context) -> pb.ListEventsResponse:
         namespace = self._api.namespace(request.namespace)
-        page = pages.read_page(request.page_size, request.page_token, f"events {namespace} {request.workflow}")
+        wanted = _wanted(request.workflow, request.filter)
+        page = pages.read_page(request.page_size, request.page_token, f"events {namespace} {wanted}")
         await self._leader.save_events()
         found = await self._leader.store.read(
             lambda connection: events.list_events(
-                connection, namespace, request.workflow, after=page.last or 0, most=page.size + 1
+                connection, namespace, wanted, after=page.last or 0, most=page.size + 1
             )
         )
         token = pages.next_token(found, lambda one: one.sequence, page)
@@ -47,20 +52,20 @@ class EventService(pb_grpc.EventServiceServicer):
         self, request: pb.StreamEventsRequest, context: Context
     ) -> AsyncIterator[pb.StreamEventsResponse]:
         namespace = self._api.namespace(request.namespace)
-        after = request.after_sequence
+        after, wanted = request.after_sequence, _wanted(request.workflow, request.filter)
         while after + 1 < self._leader.journal.oldest_in_memory():
-            stored = await self._stored(namespace, request.workflow, after)
+            stored = await self._stored(namespace, wanted, after)
             for one in stored:
                 yield pb.StreamEventsResponse(event=convert.event(one))
             after = stored[-1].sequence if stored else self._leader.journal.oldest_in_memory() - 1
         async for one in self._leader.journal.follow(after):
-            if not request.workflow or one.workflow == request.workflow:
+            if wanted.takes(one):
                 yield pb.StreamEventsResponse(event=convert.event(one))
 
-    async def _stored(self, namespace: str, workflow: str, after: int) -> list[EventRecord]:
+    async def _stored(self, namespace: str, wanted: Wanted, after: int) -> list[EventRecord]:
         await self._leader.save_events()
         return await self._leader.store.read(
-            lambda connection: events.list_events(connection, namespace, workflow, after=after, most=_CHUNK)
+            lambda connection: events.list_events(connection, namespace, wanted, after=after, most=_CHUNK)
         )
 
     @streams
@@ -82,9 +87,28 @@ class EventService(pb_grpc.EventServiceServicer):
         self._api.namespace(request.namespace)
         if not request.workflow:
             raise InvalidRequest("workflow names no workflow", field="workflow")
-        self._api.commands.target(request.workflow, request.loop)
-        with self._leader.logs.read(request.workflow, request.loop) as reader:
+        if request.level and request.level.upper() not in LEVELS:
+            raise InvalidRequest(f"level is one of {', '.join(LEVELS)}", field="level")
+        workflow, loops = self._api.commands.target(request.workflow, request.loop)
+        self._look_for(request.node, loops)
+        wish = Wish(workflow.name, request.loop, request.node, request.level)
+        since = request.since_time if request.HasField("since_time") else None
+        with self._leader.logs.read(wish, since) as reader:
+            if reader.caught_up:
+                yield pb.StreamLogsResponse(caught_up=True)
             while True:
                 lines, dropped = await reader.take()
-                yield pb.StreamLogsResponse(lines=lines, dropped=dropped)
+                yield pb.StreamLogsResponse(lines=lines, dropped=dropped, caught_up=reader.caught_up)
                 await asyncio.sleep(_GATHER_S)
+
+    def _look_for(self, node: str, loops: list[LoopRecord]) -> None:
+        nodes = sorted({step.node for loop in loops for step in loop.plan.steps})
+        if node and node not in nodes:
+            near = difflib.get_close_matches(node, nodes, 1)
+            hint = f"did you mean {near[0]!r}?" if near else f"there are: {', '.join(nodes[:20])}"
+            raise NotFound(f"there is no node {node!r}; {hint}", reason="node-not-found", kind="node", name=node)
+
+
+def _wanted(workflow: str, told: pb.EventFilter) -> Wanted:
+    since = told.since_time.seconds + told.since_time.nanos / 1e9 if told.HasField("since_time") else 0.0
+    return Wanted(workflow, tuple(told.kinds), told.name, tuple(told.codes), told.actor, since)

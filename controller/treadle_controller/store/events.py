@@ -3,16 +3,60 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
+from dataclasses import dataclass
 from typing import Final
 
 from msgspec import structs
-from sqlalchemy import Connection, delete, func, select
+from sqlalchemy import ColumnElement, Connection, delete, func, or_, select
 
 from treadle_controller.store import rows
 from treadle_controller.store.records import EventRecord
 from treadle_controller.store.schema import EVENTS
 
 KEPT: Final = 10_000
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """Which events somebody wants; what is empty does not narrow. A loop's name takes in its replicas and tails."""
+
+    workflow: str = ""
+    kinds: tuple[str, ...] = ()
+    name: str = ""
+    codes: tuple[str, ...] = ()
+    actor: str = ""  # a part of it
+    since: float = 0.0
+
+    def takes(self, one: EventRecord) -> bool:
+        """Whether an event is wanted."""
+        named = not self.name or one.name == self.name or one.name.startswith((f"{self.name}/", f"{self.name}~"))
+        return (
+            named
+            and (not self.workflow or one.workflow == self.workflow)
+            and (not self.kinds or one.kind in self.kinds)
+            and (not self.codes or one.code in self.codes)
+            and self.actor.lower() in one.actor.lower()
+            and one.time >= self.since
+        )
+
+    def conditions(self) -> list[ColumnElement[bool]]:
+        """Return the same for the database."""
+        columns = EVENTS.c
+        found: list[ColumnElement[bool]] = []
+        if self.workflow:
+            found.append(columns.workflow == self.workflow)
+        if self.kinds:
+            found.append(columns.kind.in_(self.kinds))
+        if self.codes:
+            found.append(columns.code.in_(self.codes))
+        if self.name:
+            below = or_(*(columns.name.startswith(self.name + mark, autoescape=True) for mark in "/~"))
+            found.append(or_(columns.name == self.name, below))
+        if self.actor:
+            found.append(func.lower(columns.actor).contains(self.actor.lower(), autoescape=True))
+        if self.since:
+            found.append(columns.time >= self.since)
+        return found
 
 
 def add_events(connection: Connection, events: Sequence[EventRecord]) -> None:
@@ -43,10 +87,8 @@ def last_events(
     return [EventRecord(**{field: row[field] for field in EventRecord.__struct_fields__}) for row in found.mappings()]
 
 
-def list_events(connection: Connection, namespace: str, workflow: str, *, after: int, most: int) -> list[EventRecord]:
-    """Return events after a sequence, oldest first; those of one workflow, or of everything."""
-    query = select(EVENTS).where(EVENTS.c.namespace == namespace, EVENTS.c.sequence > after)
-    if workflow:
-        query = query.where(EVENTS.c.workflow == workflow)
+def list_events(connection: Connection, namespace: str, wanted: Wanted, *, after: int, most: int) -> list[EventRecord]:
+    """Return events after a sequence, oldest first."""
+    query = select(EVENTS).where(EVENTS.c.namespace == namespace, EVENTS.c.sequence > after, *wanted.conditions())
     found = connection.execute(query.order_by(EVENTS.c.sequence).limit(most))
     return [EventRecord(**{field: row[field] for field in EventRecord.__struct_fields__}) for row in found.mappings()]

@@ -144,7 +144,9 @@ def test_only_the_newest_events_are_kept(tmp_path: Path, monkeypatch: pytest.Mon
     store = opened(tmp_path)
     asyncio.run(store.write(lambda connection: events.add_events(connection, [event(n) for n in range(1, 8)])))
 
-    listed = store.read_now(lambda connection: events.list_events(connection, "default", "w", after=0, most=10))
+    listed = store.read_now(
+        lambda connection: events.list_events(connection, "default", events.Wanted("w"), after=0, most=10)
+    )
     store.close()
 
     assert [one.sequence for one in listed] == [5, 6, 7]
