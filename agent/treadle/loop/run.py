@@ -314,7 +314,7 @@ class Run:
                 return "stopped"
             await self.carry_own(step, "finish")
             if self.control.ending:
-                return "drained"
+                return "stopped" if self.control.stopped else "drained"
         self.tenure.append((), (), completes=True)
         return "completed"
 
