@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.acceptance.clients import npm
+from tests.acceptance.clients.npm import node_client
 from tests.acceptance.clients.secured_cluster import SecuredCluster, secured_cluster
 from tests.require import Require
 
@@ -22,7 +22,4 @@ def secured(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SecuredCluster
 @pytest.fixture(scope="session")
 def node(require: Require) -> Path:
     """Return the folder of the JavaScript client, with everything that it needs."""
-    require.program("node")
-    problem = npm.install(require.program("npm"))
-    require(problem is None, f"the packages of tests/acceptance/clients/node: {problem}")
-    return npm.NODE
+    return node_client(require)

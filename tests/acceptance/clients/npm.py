@@ -8,6 +8,8 @@ import os
 import subprocess
 from pathlib import Path
 
+from tests.require import Require
+
 NODE = Path(__file__).parent / "node"
 
 
@@ -31,6 +33,14 @@ def install(npm: str) -> str | None:
             return done.stderr
         stamp.write_text(lock)
         return None
+
+
+def node_client(require: Require) -> Path:
+    """Return the folder of the client, with everything that it needs; a named skip where that can't be had."""
+    require.program("node")
+    problem = install(require.program("npm"))
+    require(problem is None, f"the packages of tests/acceptance/clients/node: {problem}")
+    return NODE
 
 
 def environment(more: dict[str, str]) -> dict[str, str]:
