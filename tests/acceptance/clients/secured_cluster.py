@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import json
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from tests.acceptance.running import Ran, wait_until, wfctl
 from tests.integration.agent.process import AgentProcess
@@ -35,6 +37,18 @@ class SecuredCluster:
         known = self.environment()
         flags = ("--cacert", known["WF_CACERT"], "--cert", known["WF_CERT"], "--key", known["WF_KEY"])
         return wfctl(*flags, *argv, address=self.controller.address)
+
+    def apply_queues(self, name: str, queues: Collection[str]) -> None:
+        """Apply a workflow that has queues for programs outside, and does nothing with them itself."""
+        place = {"position": {"x": 0, "y": 0}}
+        rarely = {"uses": "timer", "with": {"cron": "0 0 29 2 *"}}
+        nodes: list[dict[str, Any]] = [{"id": "tick", "type": "producer", **place, "data": rarely}]
+        nodes += ({"id": one, "type": "queue", **place, "data": {"queue": one, "external": True}} for one in queues)
+        edges = [{"id": one, "source": "tick", "target": one} for one in queues]
+        document = self.folder / f"{name}.json"
+        document.write_text(json.dumps({"name": name, "nodes": nodes, "edges": edges}))
+        ran = self.wfctl("apply", "--detach", "-f", str(document))
+        assert ran.code == 0, ran.err
 
     def environment(self) -> dict[str, str]:
         """Return what programs outside need to know: where, as whom, and with which files."""

@@ -11,7 +11,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import redis
 
@@ -94,7 +93,7 @@ class Moving:
 
     def play(self) -> None:
         """Run to the end. Raises AssertionError when something is stuck."""
-        self._apply()
+        self.cluster.apply_queues(f"moving-{self.seed}", self.names)
         self.feeder.start()
         self.mover.start()
         try:
@@ -129,18 +128,6 @@ class Moving:
     def _again(self, program: Program) -> None:
         program.kill()
         program.start()
-
-    def _apply(self) -> None:
-        place = {"position": {"x": 0, "y": 0}}
-        nodes: list[dict[str, Any]] = [
-            {"id": "tick", "type": "producer", **place, "data": {"uses": "timer", "with": {"cron": "0 0 29 2 *"}}},
-            *({"id": name, "type": "queue", **place, "data": {"queue": name, "external": True}} for name in self.names),
-        ]
-        edges = [{"id": name, "source": "tick", "target": name} for name in self.names]
-        document = self.cluster.folder / f"moving-{self.seed}.json"
-        document.write_text(json.dumps({"name": f"moving-{self.seed}", "nodes": nodes, "edges": edges}))
-        ran = self.cluster.wfctl("apply", "--detach", "-f", str(document))
-        assert ran.code == 0, ran.err
 
     def _wait_for_more(self) -> None:
         try:
