@@ -1,8 +1,8 @@
 """Messages to a program in another language, over gRPC and TLS, and through it to another queue.
 
-A program in JavaScript, a controller and a server of queues on the same machine; messages of 200 bytes in batches of
-1,000, a commit for each batch. Against the same server in the same run: redis-py with a consumer group, 1,000 at a time,
-at least once.
+A program in JavaScript, a controller and a server of queues on the same machine; messages of 200 bytes in batches
+of 1,000, a commit for each batch. Against the same server in the same run: redis-py with a consumer group, 1,000 at
+a time, at least once.
 """
 
 from __future__ import annotations
