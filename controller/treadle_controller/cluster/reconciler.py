@@ -213,8 +213,8 @@ class _Pass:
         if above is not None and above.held and above.agent == assignment.agent:
             yield Wait(assignment.id, Why("loop-drains-first", f"{tail.plan.tail_of} is handed over before its tail"))
             return True
-        if tail.count > 1 or tail.name in self._picture.drained:
-            return False  # of several replicas the others work off what is left
+        if tail.count > 1 or tail.name in self._picture.drained or self._is_paused(assignment):
+            return False  # of several replicas the others work off what is left, a paused one works off nothing
         yield Probe(tail.name, tail.plan.reads)
         yield Wait(assignment.id, Why("tail-drains", "it works off what its loop handed to it"))
         return True
@@ -239,6 +239,8 @@ class _Pass:
         if above is not None and self._may_push(above, tail.name):
             yield Wait(assignment.id, Why("loop-drains-first", f"{above.name} is drained before its tail"))
             return True
+        if self._is_paused(assignment):
+            return False  # it works nothing off, however long one waits; what is in its queue stays there
         yield Probe(tail.name, tail.plan.reads)
         yield Wait(assignment.id, Why("tail-drains", "it works off what its loop handed to it"))
         return True
