@@ -185,10 +185,13 @@ class Hello(_message.Message):
     NODE_TYPES_FIELD_NUMBER: _builtins.int
     RUNNING_FIELD_NUMBER: _builtins.int
     CATALOG_ERRORS_FIELD_NUMBER: _builtins.int
+    PROTOCOL_FIELD_NUMBER: _builtins.int
     agent: _builtins.str
     boot_id: _builtins.str
     """Made at each start of the agent process."""
     version: _builtins.str
+    protocol: _builtins.int
+    """The version of this protocol that it speaks; 0 is the first one. A controller refuses those it no longer knows."""
     @_builtins.property
     def labels(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]: ...
     @_builtins.property
@@ -214,10 +217,11 @@ class Hello(_message.Message):
         node_types: _abc.Iterable[_node_type_pb2.NodeType] | None = ...,
         running: _abc.Iterable[_loop_pb2.LoopStatus] | None = ...,
         catalog_errors: _abc.Iterable[_loop_pb2.Reason] | None = ...,
+        protocol: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["slots", b"slots"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["agent", b"agent", "boot_id", b"boot_id", "catalog_errors", b"catalog_errors", "labels", b"labels", "node_types", b"node_types", "running", b"running", "slots", b"slots", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["agent", b"agent", "boot_id", b"boot_id", "catalog_errors", b"catalog_errors", "labels", b"labels", "node_types", b"node_types", "protocol", b"protocol", "running", b"running", "slots", b"slots", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -233,11 +237,14 @@ class Welcome(_message.Message):
     CONTROLLER_FIELD_NUMBER: _builtins.int
     NAMESPACE_FIELD_NUMBER: _builtins.int
     REDIS_ID_FIELD_NUMBER: _builtins.int
+    PROTOCOL_FIELD_NUMBER: _builtins.int
     session_id: _builtins.str
     controller: _builtins.str
     namespace: _builtins.str
     redis_id: _builtins.str
     """Id of the Redis namespace; an agent that finds another one starts no loop."""
+    protocol: _builtins.int
+    """The version of this protocol that the controller speaks; 0 is the first one. What is newer is left unsaid."""
     @_builtins.property
     def heartbeat_interval(self) -> _duration_pb2.Duration: ...
     @_builtins.property
@@ -251,10 +258,11 @@ class Welcome(_message.Message):
         controller: _builtins.str = ...,
         namespace: _builtins.str = ...,
         redis_id: _builtins.str = ...,
+        protocol: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["heartbeat_interval", b"heartbeat_interval", "lease", b"lease"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["controller", b"controller", "heartbeat_interval", b"heartbeat_interval", "lease", b"lease", "namespace", b"namespace", "redis_id", b"redis_id", "session_id", b"session_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["controller", b"controller", "heartbeat_interval", b"heartbeat_interval", "lease", b"lease", "namespace", b"namespace", "protocol", b"protocol", "redis_id", b"redis_id", "session_id", b"session_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -451,18 +459,24 @@ class HeartbeatAnswer(_message.Message):
 
     SEQUENCE_FIELD_NUMBER: _builtins.int
     ASSIGNMENTS_FIELD_NUMBER: _builtins.int
+    HEARTBEAT_INTERVAL_FIELD_NUMBER: _builtins.int
     sequence: _builtins.int
     assignments: _builtins.int
     """What the last Assignments before it in this stream resulted in. An agent that has another set begins a new session."""
+    @_builtins.property
+    def heartbeat_interval(self) -> _duration_pb2.Duration:
+        """How often to send heartbeats from now on, where that has changed with the number of agents."""
+
     def __init__(
         self,
         *,
         sequence: _builtins.int = ...,
         assignments: _builtins.int = ...,
+        heartbeat_interval: _duration_pb2.Duration | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["heartbeat_interval", b"heartbeat_interval"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["assignments", b"assignments", "sequence", b"sequence"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["assignments", b"assignments", "heartbeat_interval", b"heartbeat_interval", "sequence", b"sequence"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

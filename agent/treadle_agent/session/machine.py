@@ -21,8 +21,12 @@ from dataclasses import dataclass, field
 from enum import Enum, auto
 from typing import Final
 
+from google.protobuf import duration_pb2
+
+from treadle import protocol
 from treadle.v1 import agent_pb2, event_pb2, loop_pb2, node_type_pb2
 from treadle.v1 import dispatcher_service_pb2 as wire
+from treadle_agent.session.outputs import Close, Deliver, Open, Output, Send
 
 FIRST_BACKOFF_S: Final = 0.1
 MAX_BACKOFF_S: Final = 8.0
@@ -35,37 +39,6 @@ ROUND_TRIPS: Final = 8  # the shortest of so many is the link's: a busy moment m
 MAX_EVENTS: Final = 1_000  # kept while nobody listens; the oldest are dropped
 MAX_STATUSES: Final = 1_000  # in one message
 DEFAULT_INTERVAL_S: Final = 1.0
-
-
-@dataclass(frozen=True, slots=True)
-class Open:
-    """Connect to this controller on a new channel, and send what follows in order."""
-
-    address: str
-
-
-@dataclass(frozen=True, slots=True)
-class Send:
-    """Send this on the current stream."""
-
-    request: wire.SessionRequest
-
-
-@dataclass(frozen=True, slots=True)
-class Close:
-    """End the current stream and its channel."""
-
-    reason: str
-
-
-@dataclass(frozen=True, slots=True)
-class Deliver:
-    """Hand this to the supervisor."""
-
-    message: wire.Welcome | wire.Assignments | wire.LogSubscription
-
-
-Output = Open | Send | Close | Deliver
 
 
 @dataclass(slots=True)
@@ -109,7 +82,14 @@ class _Sent:
 class Machine:
     """See the module. Every input returns the outputs to carry out, in order; `deadline` is when to call `tick`."""
 
-    def __init__(self, identity: Identity, addresses: Sequence[str], random: Callable[[], float]) -> None:
+    def __init__(
+        self,
+        identity: Identity,
+        addresses: Sequence[str],
+        random: Callable[[], float],
+        *,
+        oldest_protocol: int = protocol.OLDEST,
+    ) -> None:
         self.identity = identity
         self.phase = Phase.WAITING
         self.redis_reachable = True
@@ -120,6 +100,7 @@ class Machine:
         self.reason = "not connected yet"  # why there is no session
         self._addresses = list(addresses)
         self._random = random
+        self._oldest_protocol = oldest_protocol
         self._attempts = 0
         self._turn = 0
         self._wait_until = 0.0
@@ -271,13 +252,17 @@ class Machine:
             node_types=who.node_types,
             running=list(self._latest.values()),
             catalog_errors=who.catalog_errors,
+            protocol=protocol.CURRENT,
         )
 
     def _welcome(self, welcome: wire.Welcome, now: float) -> list[Output]:
+        too_old = protocol.refusal(welcome.protocol, "the controller", oldest=self._oldest_protocol)
+        if too_old:
+            return self._give_up(too_old, now)
         self.phase = Phase.LIVE
         self.reason = ""
         self.session_id = welcome.session_id
-        self.interval_s = welcome.heartbeat_interval.ToTimedelta().total_seconds() or DEFAULT_INTERVAL_S
+        self.interval_s = _seconds(welcome.heartbeat_interval) or DEFAULT_INTERVAL_S
         self.contact_at = now
         self._beat_at = now
         for name in self._last_words:
@@ -339,6 +324,9 @@ class Machine:
         self.contact_at = sent
         self._attempts = 0  # this controller answers: the next failure is a first one
         self._beats = {number: at for number, at in self._beats.items() if number > sequence}
+        if answer.HasField("heartbeat_interval"):
+            self.interval_s = _seconds(answer.heartbeat_interval) or DEFAULT_INTERVAL_S
+            self._beat_at = min(self._beat_at, now + self.interval_s)
         return []
 
     def _report_answered(self, answer: wire.ReportAnswer) -> None:
@@ -394,3 +382,7 @@ class Machine:
 
     def _due_repeats(self) -> list[float]:
         return [sent.at + self._patience_s for sent in self._reports.values()]
+
+
+def _seconds(duration: duration_pb2.Duration) -> float:
+    return duration.ToTimedelta().total_seconds()

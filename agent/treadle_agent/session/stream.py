@@ -17,7 +17,8 @@ import grpc.aio
 
 from treadle.v1 import dispatcher_service_pb2 as wire
 from treadle.v1 import dispatcher_service_pb2_grpc
-from treadle_agent.session.machine import Close, Deliver, Machine, Open, Output, Send
+from treadle_agent.session.machine import Machine
+from treadle_agent.session.outputs import Close, Deliver, Open, Output, Send
 
 _log = logging.getLogger(__name__)
 

@@ -20,8 +20,10 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Final
 
+from treadle import protocol
 from treadle_controller.cluster.model import Why
 
+_RETOLD: Final = 1.1  # a change of the interval by less than a tenth is not worth telling
 _TRIPS: Final = 8  # the shortest of so many round trips is the link's: a busy moment makes no link slow
 
 
@@ -39,6 +41,8 @@ class SessionSettings:
     turns: int = 3  # so many replacements by another process within `turns_window_s` ...
     turns_window_s: float = 10.0
     quarantine_s: float = 10.0  # ... shut the name out for so long
+    most_opens: int = 30  # sessions of one agent within `turns_window_s`; one that always fails keeps others waiting
+    oldest_protocol: int = protocol.OLDEST
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +80,8 @@ class _Record:
     round_trips: deque[float] = field(default_factory=lambda: deque(maxlen=_TRIPS))
     turns: list[float] = field(default_factory=list)  # when another process took the name over
     shut_until: float = 0.0
+    opened: list[float] = field(default_factory=list)  # when its last sessions began
+    interval_s: float = 0.0  # that it was told to beat at
 
 
 class Sessions:
@@ -116,17 +122,24 @@ class Sessions:
         record = self._records.get(agent)
         return record.session if record is not None else ""
 
-    def open(self, agent: str, boot_id: str, now: float) -> Opened | Refused:
-        """Begin a session; the newest of a name wins, unless two processes take turns."""
+    def open(self, agent: str, boot_id: str, now: float, speaks: int = protocol.CURRENT) -> Opened | Refused:
+        """Begin a session; the newest of a name wins, unless two processes take turns. `speaks`: its protocol."""
+        too_old = protocol.refusal(speaks, f"agent {agent}", oldest=self._settings.oldest_protocol)
+        if too_old:
+            return Refused(Why("protocol-too-old", too_old))
         record = self._records.setdefault(agent, _Record())
         if now < record.shut_until:
             return Refused(_quarantined(agent))
+        if self._comes_too_often(record, now):
+            message = f"agent {agent} begins one session after the other; it has to wait"
+            return Refused(Why("too-many-sessions", message))
         replaced = record.session
         if replaced and record.boot_id != boot_id and self._takes_turns(record, now):
             record.session, record.deadline = "", self._end_of_hold(record, now)
             record.shut_until = now + self._settings.quarantine_s
             return Refused(_quarantined(agent), ends=replaced)
         record.session, record.boot_id = self._make_id(), boot_id
+        record.interval_s = self.interval_s
         record.deadline = self._end_of_lease(record, now)
         return Opened(record.session, self.interval_s, self._lease_of(record), replaced)
 
@@ -137,6 +150,14 @@ class Sessions:
             return False
         record.deadline = self._end_of_lease(record, now)
         return True
+
+    def new_interval(self, agent: str) -> float | None:
+        """Return how often an agent should beat from now on, where that is not what it was told."""
+        record, interval_s = self._records.get(agent), self.interval_s
+        if record is None or 1 / _RETOLD < interval_s / (record.interval_s or interval_s) < _RETOLD:
+            return None
+        record.interval_s = interval_s
+        return interval_s
 
     def measured(self, agent: str, round_trip_s: float) -> None:
         """Take in how long the answer to a heartbeat took on the agent's link."""
@@ -183,7 +204,8 @@ class Sessions:
 
     def _lease_of(self, record: _Record) -> float:
         settings = self._settings
-        return self.interval_s * (settings.slow_lease_intervals if self._is_slow(record) else settings.lease_intervals)
+        intervals = settings.slow_lease_intervals if self._is_slow(record) else settings.lease_intervals
+        return max(self.interval_s, record.interval_s) * intervals  # it beats as it was told, until it is told anew
 
     def _end_of_lease(self, record: _Record, now: float) -> float:
         return max(now + self._lease_of(record), self._judges_from)
@@ -191,6 +213,13 @@ class Sessions:
     def _end_of_hold(self, record: _Record, now: float) -> float:
         hold_s = self._lease_of(record) if self._is_slow(record) else self._settings.hold_s
         return max(now + hold_s, self._judges_from)
+
+    def _comes_too_often(self, record: _Record, now: float) -> bool:
+        record.opened = [then for then in record.opened if now - then < self._settings.turns_window_s]
+        if len(record.opened) >= self._settings.most_opens:
+            return True
+        record.opened.append(now)
+        return False
 
     def _takes_turns(self, record: _Record, now: float) -> bool:
         record.turns = [then for then in record.turns if now - then < self._settings.turns_window_s] + [now]

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Final
 from google.protobuf import duration_pb2
 from msgspec.structs import replace
 
+from treadle import protocol
 from treadle.v1 import dispatcher_service_pb2 as pb
 from treadle.v1 import loop_pb2
 from treadle_controller.cluster.fleet import Agent, Liveness
@@ -59,7 +60,7 @@ class Roster:
 
     def hello(self, hello: pb.Hello) -> AgentStream | Why:
         """Begin a session: adopt what the agent runs, and send it its full set. Returns why not, if refused."""
-        opened = self.sessions.open(hello.agent, hello.boot_id, self._leader.clock())
+        opened = self.sessions.open(hello.agent, hello.boot_id, self._leader.clock(), hello.protocol)
         if isinstance(opened, Refused):
             self._end(hello.agent, opened.ends, opened.why)
             self._leader.journal.add("agent", hello.agent, opened.why.code, opened.why.message)
@@ -71,7 +72,8 @@ class Roster:
         self.leaving.returned(hello.agent)
         self._adopt(hello)
         stream.welcome(self._welcome(opened.session, opened.interval_s, opened.lease_s), self._full_set(hello.agent))
-        self._leader.journal.add("agent", hello.agent, "agent-connected", f"runs {len(hello.running)} loops")
+        told = f"version {hello.version}, runs {len(hello.running)} loops"
+        self._leader.journal.add("agent", hello.agent, "agent-connected", told)
         for problem in hello.catalog_errors:
             self._leader.journal.add("agent", hello.agent, problem.code or "bad-catalog", problem.message)
         self._leader.logs.subscribe()
@@ -193,6 +195,7 @@ class Roster:
             controller=self._leader.name,
             namespace=self._image.namespace,
             redis_id=self._leader.link.redis_id,
+            protocol=protocol.CURRENT,
         )
 
     def _full_set(self, agent: str) -> pb.Assignments:
@@ -220,7 +223,7 @@ class Roster:
             self.sessions.measured(stream.agent, beat.round_trip.ToTimedelta().total_seconds())
         silence_s = beat.redis_silence.ToTimedelta().total_seconds()
         self.leaving.redis(stream.agent, reachable=beat.redis_reachable, silence_s=silence_s)
-        stream.answer_beat(beat.sequence)
+        stream.answer_beat(beat.sequence, self.sessions.new_interval(stream.agent))
 
     def report(self, stream: AgentStream, report: pb.Report) -> None:
         answers = self.observe(stream.agent, report.statuses)

@@ -43,9 +43,11 @@ class AgentStream:
         if self._flushing is None and not self._ended:
             self._flushing = asyncio.get_running_loop().call_soon(self._flush_later)
 
-    def answer_beat(self, sequence: int) -> None:
-        """Answer a heartbeat, and say which set the agent must have by now."""
+    def answer_beat(self, sequence: int, interval_s: float | None = None) -> None:
+        """Answer a heartbeat, and say which set the agent must have by now; `interval_s` is a new interval."""
         answer = pb.HeartbeatAnswer(sequence=sequence, assignments=self._outbox.version)
+        if interval_s is not None:
+            answer.heartbeat_interval.FromMilliseconds(round(interval_s * 1000))
         self.send(pb.SessionResponse(heartbeat_answer=answer))
 
     def send(self, message: pb.SessionResponse) -> None:

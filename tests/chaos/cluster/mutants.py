@@ -16,7 +16,8 @@ from tests.chaos.cluster.disk import DiskStore
 from tests.chaos.cluster.faults import Kind
 from tests.chaos.cluster.fences import Fences
 from treadle.v1 import dispatcher_service_pb2 as pb
-from treadle_agent.session.machine import Deliver, Machine
+from treadle_agent.session.machine import Machine
+from treadle_agent.session.outputs import Deliver
 from treadle_agent.supervisor.loops import Loops
 from treadle_controller.cluster.fleet import Fleet
 from treadle_controller.cluster.sessions import Sessions, _Record

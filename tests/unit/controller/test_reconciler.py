@@ -309,3 +309,18 @@ class ShakenCluster(RuleBasedStateMachine):
 
 ShakenCluster.TestCase.settings = settings(max_examples=60, stateful_step_count=30)
 TestShakenCluster = ShakenCluster.TestCase
+
+
+def test_a_paused_tail_with_messages_in_its_queue_is_let_go_at_once() -> None:
+    cluster = Cluster(agent("one"))
+    cluster.apply(plan("a", tails=("a~t",)), plan("a~t"))
+    cluster.calm_down()
+    cluster.desire(Desired.PAUSED)
+    cluster.calm_down()
+    cluster.full_queues = {"w~a~t"}
+
+    cluster.desire(Desired.STOPPED)
+    cluster.calm_down()
+
+    assert cluster.held() == {}
+    assert cluster.state() is State.STOPPED

@@ -13,8 +13,9 @@ class Player:
 
     def __init__(self) -> None:
         self.now = 0.0
-        numbers = count(1)
-        self.sessions = Sessions(SessionSettings(), started=0.0, make_id=lambda: f"s{next(numbers)}")
+        self.numbers = count(1)
+        self.others = 0
+        self.sessions = Sessions(SessionSettings(), started=0.0, make_id=lambda: f"s{next(self.numbers)}")
 
     def play(self, text: str) -> str:
         """Return the transcript with what really follows."""
@@ -37,6 +38,8 @@ class Player:
         while (due := self.sessions.next_deadline()) is not None and due <= float(time):
             self.now = max(self.now, due)
             for lost in self.sessions.tick(self.now):
+                if lost.agent.startswith("other"):
+                    continue  # of a fleet that only has a size
                 live = f" with session {lost.session}" if lost.session else ""
                 yield f"{self.now:.1f} {lost.agent} lost{live}: {lost.why.code}"
         self.now = float(time)
@@ -45,8 +48,23 @@ class Player:
         self.sessions.expect(agent)
         return ()
 
-    def do_open(self, agent: str, boot_id: str) -> Iterable[str]:
-        opened = self.sessions.open(agent, boot_id, self.now)
+    def do_understand(self, oldest: str) -> Iterable[str]:
+        """Be a controller that no longer understands what is older."""
+        settings = SessionSettings(oldest_protocol=int(oldest))
+        self.sessions = Sessions(settings, started=self.now, make_id=lambda: f"s{next(self.numbers)}")
+        return ()
+
+    def do_fleet(self, size: str) -> Iterable[str]:
+        """Let so many other agents be known, or no longer."""
+        for number in range(int(size)):
+            self.sessions.expect(f"other{number}")
+        for number in range(int(size), self.others):
+            self.sessions.forget(f"other{number}")
+        self.others = int(size)
+        return ()
+
+    def do_open(self, agent: str, boot_id: str, speaks: str = "1") -> Iterable[str]:
+        opened = self.sessions.open(agent, boot_id, self.now, int(speaks))
         if isinstance(opened, Refused):
             yield f"refused: {opened.why.code}" + (f", ends {opened.ends}" if opened.ends else "")
             return
@@ -54,7 +72,10 @@ class Player:
         yield f"{opened.session}: beat every {opened.interval_s:g} s, lease {opened.lease_s:g} s{replaces}"
 
     def do_beat(self, agent: str, session: str) -> Iterable[str]:
-        return () if self.sessions.beat(agent, session, self.now) else ("refused",)
+        if not self.sessions.beat(agent, session, self.now):
+            return ("refused",)
+        interval_s = self.sessions.new_interval(agent)
+        return (f"from now on: beat every {interval_s:g} s",) if interval_s is not None else ()
 
     def do_close(self, agent: str, session: str) -> Iterable[str]:
         return () if self.sessions.close(agent, session, self.now) else ("ignored",)

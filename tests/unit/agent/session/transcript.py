@@ -6,7 +6,8 @@ from collections.abc import Callable, Iterable
 
 from treadle.v1 import dispatcher_service_pb2 as wire
 from treadle.v1 import event_pb2, loop_pb2
-from treadle_agent.session.machine import Close, Deliver, Identity, Machine, Open, Output, Send
+from treadle_agent.session.machine import Identity, Machine
+from treadle_agent.session.outputs import Close, Deliver, Open, Output, Send
 
 
 class Player:
@@ -65,8 +66,8 @@ class Player:
         self.machine.status(status, urgent=how == "urgent", last=how == "last")
         return self._show(self.machine.flush(self.now))
 
-    def do_welcome(self, session: str) -> Iterable[str]:
-        welcome = wire.Welcome(session_id=session)
+    def do_welcome(self, session: str, speaks: str = "1") -> Iterable[str]:
+        welcome = wire.Welcome(session_id=session, protocol=int(speaks))
         welcome.heartbeat_interval.FromSeconds(1)
         return self._receive(welcome=welcome)
 
@@ -76,8 +77,16 @@ class Player:
     def do_increment(self, applies_to: str, results_in: str, *loops: str) -> Iterable[str]:
         return self._assignments(wire.ASSIGNMENTS_KIND_INCREMENTAL, int(applies_to), int(results_in), loops)
 
-    def do_answer(self, sequence: str, assignments: str = "0") -> Iterable[str]:
+    def do_understand(self, oldest: str) -> Iterable[str]:
+        """Be an agent that no longer understands what is older."""
+        identity = self.machine.identity
+        self.machine = Machine(identity, ["c1:7420", "c2:7420"], lambda: 0.5, oldest_protocol=int(oldest))
+        return ()
+
+    def do_answer(self, sequence: str, assignments: str = "0", interval_s: str = "") -> Iterable[str]:
         answer = wire.HeartbeatAnswer(sequence=int(sequence), assignments=int(assignments))
+        if interval_s:
+            answer.heartbeat_interval.FromMilliseconds(round(float(interval_s) * 1000))
         return self._receive(heartbeat_answer=answer)
 
     def do_reported(self, sequence: str) -> Iterable[str]:
