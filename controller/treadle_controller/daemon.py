@@ -23,6 +23,7 @@ from treadle_controller.api.callers import Callers
 from treadle_controller.api.context import Api
 from treadle_controller.api.server import GrpcServer
 from treadle_controller.config import ControllerConfig
+from treadle_controller.errors import Deposed
 from treadle_controller.http.server import HttpServer
 from treadle_controller.leader import Leader
 from treadle_controller.leader.applying import Applying
@@ -31,6 +32,7 @@ from treadle_controller.leader.image import Image
 from treadle_controller.leader.link import QueueLink
 from treadle_controller.leader.load import load_image
 from treadle_controller.store import Store, assignments, events, workflows
+from treadle_controller.store.leadership import Leadership
 from treadle_controller.systemd import Notifier
 
 _log = logging.getLogger(__name__)
@@ -45,12 +47,20 @@ class Daemon:
         self._config = config
         self._address_file = address_file
         self._store = Store(config.store)
+        self._leadership = Leadership(config.store)
         self._notifier = Notifier()
         self._stopping = asyncio.Event()
 
     async def run(self) -> None:
         """Start, serve, stop. Raises StartFailed when it can't start."""
         gc.set_threshold(*_GC)
+        try:
+            await self._leadership.acquire(_Waiting(self._notifier))
+            await self._lead()
+        finally:
+            self._leadership.release()
+
+    async def _lead(self) -> None:
         self._store.open()
         admin = QueueAdmin(
             self._config.redis.get_secret_value(), self._config.namespace, timeout_s=self._config.redis_timeout_s
@@ -63,6 +73,8 @@ class Daemon:
 
     async def _make_leader(self, admin: QueueAdmin) -> Leader:
         image, last_event, term, redis_id, beat = await self._store.write(self._load)
+        if self._leadership.contested:
+            self._store.fence(term)
         link = QueueLink(admin, term=term, redis_id=redis_id, beat=beat)
         return Leader(self._store, image, link, name=self._config.name, last_event=last_event)
 
@@ -125,12 +137,14 @@ class Daemon:
             loop.add_signal_handler(number, self._on_signal)
         stopping = asyncio.create_task(self._stopping.wait(), name="signals")
         beating = asyncio.create_task(self._feed_watchdog(), name="watchdog")
-        await asyncio.wait((running, stopping), return_when=asyncio.FIRST_COMPLETED)
-        for task in (stopping, beating):
+        holding = asyncio.create_task(self._leadership.hold(), name="leadership")
+        done, _ = await asyncio.wait((running, stopping, holding), return_when=asyncio.FIRST_COMPLETED)
+        for task in (stopping, beating, holding):
             task.cancel()
-        await asyncio.gather(stopping, beating, return_exceptions=True)
-        if running.done():
-            await running
+        await asyncio.gather(stopping, beating, holding, return_exceptions=True)
+        for duty in (running, holding):
+            if duty in done:
+                _raise(duty)
 
     def _on_signal(self) -> None:
         if self._stopping.is_set():
@@ -144,12 +158,37 @@ class Daemon:
             await asyncio.sleep(self._notifier.watchdog_s / 3)
 
 
+class _Waiting:
+    """Says that another controller leads, once, and keeps systemd content meanwhile."""
+
+    def __init__(self, notifier: Notifier) -> None:
+        self._notifier = notifier
+        self._told = False
+
+    def __call__(self) -> None:
+        if not self._told:
+            self._told = True
+            _log.info("another controller leads; this one waits until it ends")
+            self._notifier.tell("READY=1", "STATUS=waiting: another controller leads")
+        self._notifier.tell("WATCHDOG=1")
+
+
+def _raise(task: asyncio.Task[None]) -> None:
+    """Raise what a duty ended with; of a group, what it is about."""
+    exc = task.exception()
+    deposed = exc.subgroup(Deposed) if isinstance(exc, BaseExceptionGroup) else None
+    if deposed is not None:
+        raise Deposed("another controller leads now") from deposed
+    if exc is not None:
+        raise exc
+
+
 async def _save(leader: Leader) -> None:
     """Write the last events; a store that can't be written must not keep the process."""
     try:
         async with asyncio.timeout(_GRACE_S):
             await leader.save_events()
-    except TimeoutError:
+    except (TimeoutError, Deposed):
         _log.warning("the last events could not be written")
 
 

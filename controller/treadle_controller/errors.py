@@ -10,6 +10,7 @@ TreadleError
     |   +-- NotNow          the controller can't say or do it now; trying again helps
     |   +-- Unauthenticated nobody knows who asks: no certificate or token, or one that is no good
     |   +-- Denied          who asks is known, and may not
+    +-- Deposed             another controller leads now
     +-- StartFailed         the controller can't start
         +-- StoreInUse      another controller uses the store
         +-- UnfitRedis      the Redis server would lose messages
@@ -92,6 +93,12 @@ class Denied(Refused):
     """Who asks may not do this."""
 
     code = "permission-denied"
+
+
+class Deposed(ControllerError):
+    """Another controller leads now; this one has to end."""
+
+    code = "deposed"
 
 
 class StartFailed(ControllerError):

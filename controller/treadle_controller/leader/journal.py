@@ -25,6 +25,7 @@ class Journal:
         self._recent: deque[EventRecord] = deque(maxlen=_REMEMBERED)
         self._added = asyncio.Event()
         self._to_save = asyncio.Event()
+        self._to_save_soon = asyncio.Event()
 
     @property
     def last(self) -> int:
@@ -51,15 +52,23 @@ class Journal:
         self._recent.append(record)
         self._added.set()
         self._to_save.set()
+        if kind != "loop":
+            self._to_save_soon.set()  # these are few, and what people did is among them
 
     def take_unsaved(self) -> list[EventRecord]:
         taken, self._unsaved = self._unsaved, []
         self._to_save.clear()
+        self._to_save_soon.clear()
         return taken
 
-    async def wait_unsaved(self) -> None:
-        """Wait until there is something to write."""
+    async def wait_unsaved(self, gather_s: float) -> None:
+        """Wait until there is something to write; events of loops, of which thousands may come, are gathered."""
         await self._to_save.wait()
+        try:
+            async with asyncio.timeout(gather_s):
+                await self._to_save_soon.wait()
+        except TimeoutError:
+            return
 
     async def follow(self, after: int) -> AsyncIterator[EventRecord]:
         """Yield events after a sequence as they happen; one that lags too far skips the oldest."""

@@ -17,7 +17,7 @@ from treadle.errors import QueueError
 from treadle_controller.cluster.actions import Place
 from treadle_controller.cluster.model import Desired, ReplicaId, State
 from treadle_controller.cluster.sessions import Sessions, SessionSettings
-from treadle_controller.errors import NotNow
+from treadle_controller.errors import Deposed, NotNow
 from treadle_controller.leader.admission import Admission
 from treadle_controller.leader.changes import Changes
 from treadle_controller.leader.consumers import Consumers
@@ -135,6 +135,8 @@ class Leader:
             try:
                 await self.store.write(lambda connection: changes.write(connection, self.image.namespace))
                 return
+            except Deposed:
+                raise
             except Exception:  # noqa: BLE001 - drivers raise their own; without its store a leader can only wait
                 _log.exception("the store can't be written; trying again")
                 await asyncio.sleep(_RETRY_WRITE_S)
@@ -208,8 +210,7 @@ class Leader:
     async def _run_saves(self) -> None:
         """Write events a moment later, many at a time: they tell what was done, and nothing rests on them."""
         while True:
-            await self.journal.wait_unsaved()
-            await asyncio.sleep(_SAVE_S)
+            await self.journal.wait_unsaved(_SAVE_S)
             await self.save_events()
 
     async def save_events(self) -> None:

@@ -8,12 +8,13 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
-from sqlalchemy import Connection, Engine, create_engine, event, make_url
+from sqlalchemy import Connection, Engine, create_engine, event, make_url, select
 from sqlalchemy.exc import SQLAlchemyError
 
-from treadle_controller.errors import StartFailed
+from treadle_controller.errors import Deposed, StartFailed
 from treadle_controller.store.lock import StoreLock
 from treadle_controller.store.migrate import migrate
+from treadle_controller.store.schema import COUNTERS
 from treadle_controller.store.writer import Writer
 
 T = TypeVar("T")
@@ -55,6 +56,19 @@ class Store:
         if self._lock is not None:
             self._lock.release()
             self._lock = None
+
+    def fence(self, term: int) -> None:
+        """Write only as long as no other controller has raised the term: a write raises Deposed then."""
+
+        def guard(connection: Connection) -> None:
+            found = connection.execute(
+                select(COUNTERS.c.value).where(COUNTERS.c.name == "term").with_for_update(read=True)
+            )
+            if found.scalar() != term:
+                raise Deposed("another controller has written to the store since: it leads now")
+
+        if self._writer is not None:
+            self._writer.guard = guard
 
     async def write(self, write: Callable[[Connection], T]) -> T:
         """Run a function in the writer's next transaction and return its result once that is committed."""

@@ -41,6 +41,7 @@ class Writer:
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
+        self.guard: Write | None = None  # looks at the beginning of each transaction whether we may write
         self._jobs: SimpleQueue[_Job | None] = SimpleQueue()
         self._thread = threading.Thread(target=self._run, name="store writer", daemon=True)
 
@@ -81,6 +82,8 @@ class Writer:
     def _commit(self, connection: Connection, batch: list[_Job]) -> None:
         try:
             with connection.begin():
+                if self.guard is not None:
+                    self.guard(connection)
                 results = [job.write(connection) for job in batch]
         except Exception as exc:  # noqa: BLE001 - whatever went wrong belongs to whoever asked for it
             if len(batch) == 1:

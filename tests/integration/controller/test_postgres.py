@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import redis
+import sqlalchemy as sa
 
-from tests.integration.controller.agent_client import ScriptedAgent
+from tests.integration.controller.agent_client import Key, ScriptedAgent
 from tests.integration.controller.world import Client, ControllerProcess, document, loop, reader
 from tests.integration.nodes.conftest import postgresql
 from tests.servers import TestServer
 from treadle.v1 import event_service_pb2, loop_pb2
+from treadle_controller.errors import Deposed
+from treadle_controller.store import Store, assignments
 
 __all__ = ["postgresql"]  # a fixture
 
@@ -52,3 +56,79 @@ async def test_a_controller_on_postgresql_keeps_what_is_wanted_and_who_runs_it(e
     assert events.events[0].code == "workflow-applied"
     assert {key: agent.epoch(key) for key in agent.assigned} == epochs
     assert agent.started == starts
+
+
+async def test_a_second_controller_waits_and_takes_over_when_the_first_is_killed(
+    elsewhere: ControllerProcess, tmp_path: Path
+) -> None:
+    folder = tmp_path / "second"
+    folder.mkdir()
+    second = ControllerProcess(folder, elsewhere.redis_url)
+    second.store = elsewhere.store
+    flow = document("takeover", loop("fetch", pushes="raw"), reader("price", "raw"))
+    try:
+        async with ScriptedAgent(elsewhere.address, "one") as agent:
+            async with Client(elsewhere.address) as client:
+                await client.apply(flow)
+                await client.until("takeover", lambda one: one.state == RUNNING)
+            epochs, starts = _of_takeover(agent)
+            second.launch()
+            await asyncio.to_thread(second.await_log, "another controller leads")
+            assert second.bound() is None
+
+            elsewhere.kill()
+            await agent.disconnect()
+            await asyncio.to_thread(second.await_serving)
+            agent.address = second.address
+            await agent.connect()
+
+            async with Client(second.address) as client:
+                await client.until("takeover", lambda one: one.state == RUNNING)
+        assert _of_takeover(agent) == (epochs, starts)
+    finally:
+        second.kill()
+
+
+def _of_takeover(agent: ScriptedAgent) -> tuple[dict[Key, int], list[tuple[Key, int]]]:
+    """Return the epochs and starts of one workflow: the store is shared with other tests."""
+    keys = [key for key in agent.assigned if key[0] == "takeover"]
+    return {key: agent.epoch(key) for key in keys}, [start for start in agent.started if start[0] in keys]
+
+
+def test_a_controller_whose_lock_is_lost_leads_no_more(elsewhere: ControllerProcess, tmp_path: Path) -> None:
+    folder = tmp_path / "second"
+    folder.mkdir()
+    second = ControllerProcess(folder, elsewhere.redis_url)
+    second.store = elsewhere.store
+    second.launch()
+    try:
+        second.await_log("another controller leads")
+
+        engine = sa.create_engine(elsewhere.store, poolclass=sa.NullPool, isolation_level="AUTOCOMMIT")
+        with engine.connect() as connection:
+            holder = "SELECT pg_terminate_backend(pid) FROM pg_locks WHERE locktype = 'advisory' AND granted"
+            connection.execute(sa.text(holder))
+
+        assert elsewhere.wait() == 1
+        assert "another may lead now" in elsewhere.log()
+        second.await_serving()
+    finally:
+        second.kill()
+
+
+async def test_whoever_was_deposed_writes_nothing_more(postgresql: str, elsewhere: ControllerProcess) -> None:
+    store = Store(postgresql)
+    store.open()
+    try:
+        term = await store.write(lambda connection: assignments.get_counter(connection, "term"))
+        store.fence(term)
+        await store.write(lambda connection: assignments.put_counter(connection, "x", 1))
+        store.fence(term - 1)
+
+        with pytest.raises(Deposed):
+            await store.write(lambda connection: assignments.put_counter(connection, "x", 2))
+
+        store.fence(term)
+        assert await store.write(lambda connection: assignments.get_counter(connection, "x")) == 1
+    finally:
+        store.close()

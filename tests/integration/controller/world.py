@@ -12,7 +12,7 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Self, TypeVar
 
 from grpc import aio
 
@@ -28,6 +28,7 @@ from treadle.v1 import (
 from treadle.v1 import workflow_service_pb2 as workflows_pb
 
 _START_S = 30.0
+T = TypeVar("T")
 
 
 class ControllerProcess:
@@ -53,6 +54,11 @@ class ControllerProcess:
 
     def start(self) -> None:
         """Start it and wait until it serves."""
+        self.launch()
+        self.await_serving()
+
+    def launch(self) -> None:
+        """Start it."""
         addresses = self.folder / "addresses.json"
         addresses.unlink(missing_ok=True)
         with (self.folder / "controller.log").open("ab") as log:
@@ -62,15 +68,35 @@ class ControllerProcess:
                 stdout=subprocess.DEVNULL,
                 stderr=log,
             )
+
+    def bound(self) -> dict[str, str] | None:
+        """Return where it serves, None before it does."""
+        addresses = self.folder / "addresses.json"
+        found: dict[str, str] | None = json.loads(addresses.read_text()) if addresses.exists() else None
+        return found
+
+    def await_serving(self) -> None:
+        bound = self._await(self.bound)
+        self.address, self.http = bound["grpc"], bound["http"]
+        self._listen = self.address
+
+    def await_log(self, text: str) -> None:
+        """Wait until it has logged something."""
+        self._await(lambda: text in self.log())
+
+    def _await(self, condition: Callable[[], T | None]) -> T:
         deadline = time.monotonic() + _START_S
-        while not addresses.exists():
-            if self.process.poll() is not None or time.monotonic() > deadline:
+        while not (found := condition()):
+            if self.process is None or self.process.poll() is not None or time.monotonic() > deadline:
                 raise AssertionError(f"the controller did not start:\n{self.log()}")
             with contextlib.suppress(subprocess.TimeoutExpired):
                 self.process.wait(0.02)
-        bound = json.loads(addresses.read_text())
-        self.address, self.http = bound["grpc"], bound["http"]
-        self._listen = self.address
+        return found
+
+    def wait(self) -> int:
+        """Wait until it ends by itself; returns its exit code."""
+        process, self.process = self.process, None
+        return process.wait(_START_S) if process is not None else 0
 
     def kill(self) -> None:
         """Kill it with -9."""
