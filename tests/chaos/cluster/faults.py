@@ -34,6 +34,8 @@ class Kind(StrEnum):
     RESTART = "somebody restarts a loop"
     CORDON = "somebody cordons an agent, and takes it back"
     DRAIN = "somebody drains an agent, and takes it back"
+    DRAIN_FORCED = "somebody drains an agent with little time"
+    STARVED = "agent without Redis until its loops go elsewhere"
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,6 +97,8 @@ _LASTS: Final = {  # seconds, from and to
     Kind.STOP: (0.5, 4.0),
     Kind.CORDON: (0.5, 5.0),
     Kind.DRAIN: (0.5, 5.0),
+    Kind.DRAIN_FORCED: (1.0, 6.0),
+    Kind.STARVED: (10.5, 16.0),
 }
 # The controller dies and links fail more often than anything else, since most of what can go wrong begins there.
 _WEIGHTS: Final = {

@@ -26,6 +26,7 @@ from tests.chaos.cluster.watch import Watch
 from treadle.errors import TreadleError
 from treadle_controller.cluster.model import Desired
 from treadle_controller.errors import ControllerError
+from treadle_controller.leader.commands import DRAIN_S
 
 RECOVERY_S: Final = 75.0  # from the end of the last fault; a paused tail that is stopped alone is given 60 s
 _CALM_S: Final = 6.0  # nothing has changed for so long: longer than rebalancing waits between two moves
@@ -303,8 +304,8 @@ def _cordoning(agent: str, *, cordoned: bool) -> Command:
     return lambda controller: controller.api.commands.cordon(agent, cordoned=cordoned, actor="people")
 
 
-def _draining(agent: str) -> Command:
-    return lambda controller: controller.api.commands.drain(agent, actor="people")
+def _draining(agent: str, deadline_s: float = DRAIN_S) -> Command:
+    return lambda controller: controller.api.commands.drain(agent, actor="people", deadline_s=deadline_s)
 
 
 def _set_link(cluster: Cluster, fault: Fault, delay_s: float, jitter_s: float) -> None:
@@ -397,5 +398,13 @@ ACTS: Final[dict[Kind, tuple[Act, Act | None]]] = {
     Kind.DRAIN: (
         lambda c, f: c.ask(c.seat(f).name, "drain", _draining(c.seat(f).name)),
         lambda c, f: c.ask(c.seat(f).name, "uncordon", _cordoning(c.seat(f).name, cordoned=False)),
+    ),
+    Kind.DRAIN_FORCED: (
+        lambda c, f: c.ask(c.seat(f).name, "drain at once", _draining(c.seat(f).name, 0.5 * f.value)),
+        lambda c, f: c.ask(c.seat(f).name, "uncordon", _cordoning(c.seat(f).name, cordoned=False)),
+    ),
+    Kind.STARVED: (
+        lambda c, f: c.seat(f).set_redis(reachable=False),
+        lambda c, f: c.seat(f).set_redis(reachable=True),
     ),
 }

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from tests.chaos.cluster import form
-from tests.chaos.cluster.faults import make_schedule
+from tests.chaos.cluster.faults import Kind, make_schedule
 from tests.chaos.cluster.simulation import Outcome, run, shortest
 
 _LINES = 400
@@ -41,6 +41,14 @@ def test_seeds_do_something() -> None:
     assert all(outcome.commits > 100 for outcome in outcomes)
     assert any(outcome.lost for outcome in outcomes)
     assert max(outcome.recovery_s for outcome in outcomes) > 1.0
+
+
+def test_drains_are_forced_and_starved_agents_lose_their_loops() -> None:
+    plays = [run(make_schedule(seed, (Kind.DRAIN_FORCED, Kind.STARVED)), trace=True) for seed in range(1, 11)]
+    said = "\n".join(line for play in plays for line in play.transcript)
+    assert [breach for play in plays for breach in play.breaches] == []
+    assert "drain-forced" in said
+    assert "redis-lost" in said or "agent-starved" in said
 
 
 def test_a_seed_plays_the_same_in_every_process() -> None:

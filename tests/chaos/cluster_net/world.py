@@ -86,6 +86,7 @@ class World:
         self.server = _Server(folder / "redis", self.hub) if net is not None else TestServer(folder / "redis")
         self.agents: dict[str, subprocess.Popen[bytes]] = {}
         self.via: dict[str, str] = {}  # agents that reach the controller through a proxy
+        self.builds: dict[str, Path] = {}  # the source trees of daemons that run another than this one, by name
         self.controller: subprocess.Popen[bytes] | None = None
         self.address = ""
         self._listen = f"{self.hub}:0"
@@ -166,6 +167,12 @@ class World:
             self.controller.kill()
             self.controller.wait()
 
+    def stop_controller(self) -> None:
+        """Stop the controller as systemd does."""
+        if self.controller is not None:
+            self.controller.terminate()
+            self.controller.wait()
+
     def pids(self, name: str) -> list[int]:
         """Return all processes of an agent."""
         wanted = f"TREADLE_AGENT_NAME={name}\0".encode()
@@ -183,15 +190,20 @@ class World:
         if host and self.net is not None:
             command = self.net.command(host, command)
         kept = {key: value for key, value in os.environ.items() if not key.startswith(("TREADLE_", "WF_"))}
-        env = {**kept, "PYTHONPATH": f"{ROOT / 'controller'}:{ROOT / 'agent'}", MARK: self.mark, **more}
+        build = self.builds.get(name, ROOT)
+        env = {**kept, "PYTHONPATH": f"{build / 'controller'}:{build / 'agent'}", MARK: self.mark, **more}
         with (self.folder / f"{name}.log").open("ab") as log:
             return subprocess.Popen(command, env=env, cwd=self.folder, stdout=log, stderr=log, start_new_session=True)
 
     # What is seen.
 
     def ready(self) -> list[str]:
+        return list(self.versions())
+
+    def versions(self) -> dict[str, str]:
+        """Return the versions of the agents that are ready."""
         found = self.client.call(self.client.agents.ListAgents, agent_service_pb2.ListAgentsRequest()).agents
-        return [agent.name for agent in found if agent.state == agent_pb2.AGENT_STATE_READY]
+        return {agent.name: agent.version for agent in found if agent.state == agent_pb2.AGENT_STATE_READY}
 
     def workflow(self) -> workflow_pb2.Workflow:
         request = workflow_service_pb2.GetWorkflowRequest(name="ledger")
