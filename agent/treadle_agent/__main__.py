@@ -45,7 +45,7 @@ def main(config: Path | None, *, check_config: bool, **flags: Any) -> None:
     # The forkserver loads while we do, and nothing is ever forked from a process that knows of gRPC.
     from treadle_agent.supervisor.spawner import Spawner  # noqa: PLC0415
 
-    spawner = Spawner()
+    spawner = Spawner(*(["treadle_agent.pools.spans"] if settings.otlp_endpoint else []))
     spawner.launch()
     from treadle_agent.daemon import run  # noqa: PLC0415
 

@@ -35,6 +35,7 @@ from pydantic_settings import (
 )
 
 from treadle.errors import ConfigError
+from treadle.telemetry.endpoint import ENDPOINT_FORM, is_endpoint
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
 
@@ -67,6 +68,15 @@ class HostsConfig(BaseModel):
     threads: int | None = Field(default=None, ge=16)
 
 
+class TracesConfig(BaseModel):
+    """Which iterations become traces; those that fail do anyway. Decided once for each, in the host that runs it."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    ratio: float = Field(default=0.01, ge=0.0, le=1.0)  # of all iterations
+    per_second: int = Field(default=50, ge=0, le=100_000)  # new traces of one pool host, at most; 0: any number
+
+
 class AgentConfig(BaseSettings):
     """See the module. Made by `load_config`."""
 
@@ -91,6 +101,11 @@ class AgentConfig(BaseSettings):
     )
     token_file: Path | None = None  # ... or the file that it is in; one that is not there is no token
     insecure: bool = False  # speak plain text with controllers on other hosts
+    otlp_endpoint: str | None = None  # where traces, metrics and logs are sent: http://HOST:4317; none: nowhere
+    otlp_interval_s: float = Field(default=15.0, ge=0.1, le=3600.0)  # between two exports of metrics
+    otlp_logs: bool = False  # send what nodes log there too
+    traces: TracesConfig = Field(default_factory=TracesConfig)
+    http_listen: str | None = None  # address of this agent's page for Prometheus, /metrics; none: no page
     stop_deadline_s: float = Field(default=20.0, ge=0.0, le=3600.0)  # SIGTERM: until what still runs is killed
     farewell_s: float = Field(default=10.0, ge=0.0, le=3600.0)  # of these: until we drain without the controller
     log_format: Literal["text", "json"] = "text"
@@ -122,6 +137,21 @@ class AgentConfig(BaseSettings):
     def _absolute(cls, values: list[str]) -> list[str]:
         # Children may be somewhere else by the time that they import a file.
         return [str(Path(value).resolve()) if _is_path(value) else value for value in values]
+
+    @field_validator("otlp_endpoint")
+    @classmethod
+    def _good_endpoint(cls, value: str | None) -> str | None:
+        if value and not is_endpoint(value):
+            raise ValueError(f"it is written {ENDPOINT_FORM}")
+        return value or None
+
+    @field_validator("http_listen")
+    @classmethod
+    def _good_listen(cls, value: str | None) -> str | None:
+        host, _, port = (value or "").rpartition(":")
+        if value and not (host and port.isdigit() and int(port) < 65_536):
+            raise ValueError("it is written HOST:PORT, such as 127.0.0.1:7422; port 0 takes any free one")
+        return value or None
 
     @field_validator("name")
     @classmethod
@@ -177,6 +207,7 @@ def _sentence(error: Any) -> str:
     if error["type"] != "extra_forbidden":
         return f"{where}: {error['msg']}"
     known = [*AgentConfig.model_fields, *(f"slots.{name}" for name in SlotsConfig.model_fields)]
+    known += [f"traces.{name}" for name in TracesConfig.model_fields]
     near = difflib.get_close_matches(where, known, n=1)
     return f"{where}: no such key" + (f"; did you mean {near[0]}?" if near else "")
 

@@ -32,12 +32,15 @@ from treadle_agent import enrolment, logs
 from treadle_agent.frames import Address
 from treadle_agent.session.machine import Identity, Machine
 from treadle_agent.session.stream import Session
+from treadle_agent.setup import Traces
 from treadle_agent.supervisor.hosts import Template
 from treadle_agent.supervisor.loops import Reporter
+from treadle_agent.supervisor.record import Record
 from treadle_agent.supervisor.status import reason
 from treadle_agent.supervisor.supervisor import Supervisor, node_types
 from treadle_agent.supervisor.tell import FLUSH_S
 from treadle_agent.systemd import Notifier
+from treadle_agent.telemetry.telemetry import Telemetry
 
 if TYPE_CHECKING:
     from treadle_agent.config import AgentConfig
@@ -87,10 +90,12 @@ class Agent:
                 nodes=tuple(config.nodes),
                 entry_points=config.entry_points,
                 limits=Resources(**config.hosts.model_dump()),
+                traces=Traces(config.traces.ratio, config.traces.per_second) if config.otlp_endpoint else None,
             ),
             spawner,
-            Reporter(self._say_status, self._say_event),
+            Reporter(self._say_status, self._say_event, self._say_began),
         )
+        self._telemetry = Telemetry(config, self._supervisor, lambda: self._machine.live)
 
     async def run(self) -> int:
         """Start, serve until told to stop, and stop."""
@@ -111,9 +116,15 @@ class Agent:
         enrolment.refuse_plain_text(self._config, tls)
         self._session = Session(self._machine, self._deliver, tls=tls)
         self._session.start()
+        await self._telemetry.start()
         self._tasks = [
             asyncio.create_task(work, name=name)
-            for name, work in (("ticks", self._tick()), ("logs", self._send_logs()), ("watchdog", self._watchdog()))
+            for name, work in (
+                ("ticks", self._tick()),
+                ("logs", self._send_logs()),
+                ("watchdog", self._watchdog()),
+                ("telemetry", self._telemetry.run()),
+            )
         ]
         if identity is not None:
             renewing = enrolment.renew(identity, self._config.controllers)
@@ -185,6 +196,7 @@ class Agent:
         if self._session is not None:
             await self._session.stop()
         await self._supervisor.stop()
+        await self._telemetry.stop()
         _log.info("agent stopped", extra={"agent": self._config.name})
 
     # Duties.
@@ -240,6 +252,9 @@ class Agent:
             )
         )
         self._flush(needed=True)
+
+    def _say_began(self, record: Record) -> None:
+        self._telemetry.began(record)
 
     def _flush(self, *, needed: bool) -> None:
         if needed and self._session is not None:

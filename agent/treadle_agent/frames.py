@@ -207,7 +207,7 @@ class Trouble(msgspec.Struct, frozen=True, array_like=True, tag="trouble"):
 
 
 class Line(msgspec.Struct, frozen=True, array_like=True):
-    """A line that a node logged or printed; `run` 0 is the host itself."""
+    """A line that a node logged or printed; `run` 0 is the host itself. The ids are hexadecimal, "" without a span."""
 
     run: int
     time: float
@@ -215,12 +215,23 @@ class Line(msgspec.Struct, frozen=True, array_like=True):
     node: str
     message: str
     attempt: int = 0  # of the node; 0 when that is not known
+    trace_id: str = ""
+    span_id: str = ""
+    logger: str = ""
 
 
 class Lines(msgspec.Struct, frozen=True, array_like=True, tag="lines"):
     """Log lines, and how many were dropped before them."""
 
     lines: list[Line]
+    dropped: int = 0
+
+
+class Spans(msgspec.Struct, frozen=True, array_like=True, tag="spans"):
+    """Spans that have ended, as an OTLP export request, and how many were dropped before them."""
+
+    body: bytes
+    count: int
     dropped: int = 0
 
 
@@ -232,7 +243,7 @@ class Found(msgspec.Struct, frozen=True, array_like=True, tag="found"):
 
 
 ToChild = Attach | Assign | Drain | Stop | Pause | Resume
-FromChild = Ready | Began | Figures | Ended | Cleared | Trouble | Lines | Found
+FromChild = Ready | Began | Figures | Ended | Cleared | Trouble | Lines | Spans | Found
 
 T = TypeVar("T")
 

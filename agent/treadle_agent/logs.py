@@ -45,6 +45,7 @@ def configure(log_format: str, level: str) -> None:
     root.setLevel(level.upper())
     for chatty in ("asyncio", "grpc", "redis"):
         logging.getLogger(chatty).setLevel(max(root.level, logging.INFO))
+    logging.getLogger("uvicorn.error").setLevel(max(root.level, logging.WARNING))
 
 
 def _time(record: logging.LogRecord) -> str:

@@ -13,6 +13,13 @@ SHOW_STACK: Final = signal.SIGRTMIN + 7  # has a thread of a child write its sta
 MARKER: Final = "TREADLE_CHILD"  # in the environment of a child; survives exec in what user code starts
 
 
+class Traces(msgspec.Struct, frozen=True, array_like=True):
+    """That, and how many, iterations are traced."""
+
+    ratio: float
+    per_second: int
+
+
 class Setup(msgspec.Struct, frozen=True, array_like=True):
     """One child process. The file descriptors travel beside it: channel, page, faults, output."""
 
@@ -25,6 +32,7 @@ class Setup(msgspec.Struct, frozen=True, array_like=True):
     nodes: list[str]
     entry_points: bool = True
     open_files: int | None = None
+    traces: Traces | None = None
 
 
 class Forked(msgspec.Struct, frozen=True, array_like=True, tag="forked"):

@@ -13,6 +13,7 @@ from sqlalchemy.exc import ArgumentError
 
 from treadle.addresses import is_loopback
 from treadle.errors import ConfigError
+from treadle.telemetry.endpoint import ENDPOINT_FORM, is_endpoint
 from treadle.workflow import is_name
 
 
@@ -44,7 +45,10 @@ class ControllerConfig(BaseSettings):
         30 * 86_400.0, ge=2.0, description="How long agents' certificates are good, in seconds; renewed at half of it."
     )
     insecure: bool = Field(False, description="Listen in plain text where others can reach it: everybody may do all.")
-    otlp_endpoint: str | None = Field(None, description="Where telemetry is sent; none when empty.")
+    otlp_endpoint: str | None = Field(None, description=f"Where telemetry is sent: {ENDPOINT_FORM}; none when empty.")
+    otlp_interval_s: float = Field(15.0, ge=0.1, le=3600, description="Between two exports of metrics, in seconds.")
+    traces_ratio: float = Field(0.01, ge=0, le=1, description="Of the calls that bring no trace, how many begin one.")
+    traces_per_second: int = Field(50, ge=0, le=100_000, description="New traces, at most; 0 for any number.")
 
     @field_validator("listen", "http_listen")
     @classmethod
@@ -53,6 +57,13 @@ class ControllerConfig(BaseSettings):
         if not colon or not host or not port.isdigit() or int(port) > 65_535:
             raise ValueError("write it as HOST:PORT, such as 127.0.0.1:7420")
         return value
+
+    @field_validator("otlp_endpoint")
+    @classmethod
+    def _check_endpoint(cls, value: str | None) -> str | None:
+        if value and not is_endpoint(value):
+            raise ValueError(f"write it as {ENDPOINT_FORM}")
+        return value or None
 
     @field_validator("name", "namespace")
     @classmethod

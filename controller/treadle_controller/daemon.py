@@ -34,6 +34,7 @@ from treadle_controller.leader.load import load_image
 from treadle_controller.store import Store, assignments, events, workflows
 from treadle_controller.store.leadership import Leadership
 from treadle_controller.systemd import Notifier
+from treadle_controller.telemetry.telemetry import Telemetry
 
 _log = logging.getLogger(__name__)
 _GC: Final = (50_000, 20, 100)  # loops are many small objects that stay: looking through them all takes long
@@ -94,14 +95,17 @@ class Daemon:
         if door is not None:
             identities.on_revoked = door.cut
         callers = Callers(identities, config.namespace, door)
+        telemetry = Telemetry(config, leader)
         api = Api(
             *(leader, Commands(leader), Applying(leader), callers, identities, audit),
             signer=_authority(config),
             agent_certificate_s=config.agent_certificate_s,
+            tracer=telemetry.tracer,
         )
         server = GrpcServer(api)
-        http = HttpServer(leader)
+        http = HttpServer(leader, telemetry.families)
         running = asyncio.create_task(leader.run(), name="leader")
+        telemetry.start()
         try:
             await server.start(config.listen if door is None else door.behind)
             if door is not None:
@@ -118,6 +122,7 @@ class Daemon:
             running.cancel()
             await asyncio.gather(running, return_exceptions=True)
             await _save(leader)
+            await telemetry.stop()
 
     def _announce(self, grpc_address: str, http_address: str) -> None:
         """Say where we are: one line on stdout for programs, and the file if one was asked for."""

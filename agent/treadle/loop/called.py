@@ -37,22 +37,25 @@ class Called:
         run.begin()
         tenure, control, iteration, stats = run.tenure, run.control, run.iteration, run.stats
         cross, carry, durations, chain = run.boundary.cross, run.walk.carry, stats.durations, run.chain
-        chained, chain_awaits = chain.run, chain.awaits
+        chained, chain_awaits, tracer = chain.run, chain.awaits, run.tracer
         producer = run.steps[0]
         produce, awaits, taken = producer.call, producer.awaits, producer.durations
-        clock = perf_counter_ns
-        next_look = run.boundary.next_look
+        clock, next_look = perf_counter_ns, run.boundary.next_look
         direct, append = chain.direct, tenure.plain(None, chain.pushes)
         begin = None if run.deadlines is None else run.deadlines.begin
-        idle = False
-        due = then = 0  # the first look comes before the first iteration
+        idle, due, then = False, 0, 0  # the first look comes before the first iteration
         while True:
             if control.raised or then >= due:
+                if tracer is not None:
+                    tracer.ended(then)
                 verdict = await cross(self)
                 if verdict is not None:
                     return verdict
                 then = clock()
                 due = next_look(then)
+                if tracer is not None:
+                    due = tracer.look(then, due)
+                    produce, carry, chained, direct = tracer.tools()
             start = then
             iteration.at, chain.lone = 0, None
             if begin is not None:
@@ -83,7 +86,7 @@ class Called:
                     taken[(then - start).bit_length()] += 1
                     then = await carry(0, output, None, then)
             except BaseException as exc:  # noqa: BLE001 - a node's; what isn't is raised again
-                due = 0
+                due, iteration.began = 0, start
                 match await self._mend(exc):
                     case "completed":
                         if iteration.touched:

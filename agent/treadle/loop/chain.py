@@ -81,7 +81,7 @@ def _called_line(chain: Chain, line: _Line, iteration: Iteration) -> Callable[[N
                     iteration.given = data
                     return LEFT
         except BaseException:
-            iteration.given = data
+            iteration.given, iteration.since = data, then
             raise
         return then
 
@@ -120,7 +120,7 @@ def _line_to_queue(chain: Chain, line: _Line, end: Step, iteration: Iteration) -
             else:
                 chain.lone = item
         except BaseException:
-            iteration.given = _whole(data)
+            iteration.given, iteration.since = _whole(data), then
             raise
         now = clock()
         end_durations[(now - then).bit_length()] += 1
@@ -153,7 +153,7 @@ def _awaited_line(chain: Chain, line: _Line, iteration: Iteration) -> Callable[[
                     iteration.given = data
                     return LEFT
         except BaseException:
-            iteration.given = data
+            iteration.given, iteration.since = data, then
             raise
         return then
 

@@ -21,13 +21,14 @@ if TYPE_CHECKING:
 class Fed:
     """Takes messages from one or more queues, in turn a batch of each."""
 
-    __slots__ = ("_batch", "_buried", "_plain", "_position", "_queues", "_routes", "_run")
+    __slots__ = ("_batch", "_buried", "_plain", "_position", "_queues", "_routes", "_run", "_then")
 
     def __init__(self, run: Run) -> None:
         self._run = run
         self._queues = list(run.plan.steps[0].queues)
         self._batch: Batch | None = None
         self._position = 0  # of the next message in the batch
+        self._then = 0  # when the last iteration ended, in nanoseconds
         self._buried = False  # what the last iteration that was given up had popped is among the dead letters
         self._routes = run.plan.tail_of is not None
         self._plain: Callable[[int, bytes | None], bool] | None = None  # made with the first batch
@@ -51,20 +52,29 @@ class Fed:
 
     async def iterate(self) -> Verdict:
         """Iterate until something ends the loop. Raises LoopFailed."""
+        tracer = self._run.tracer
         while True:
+            if tracer is not None:
+                tracer.ended(self._then)
             verdict = await self._run.boundary.cross(self)
             if verdict is not None:
                 return verdict
+            if tracer is not None:
+                tracer.look(perf_counter_ns(), 0)
             if self._batch is not None:
                 self._position = await self._work_off(self._batch, self._position)
 
-    async def _work_off(self, batch: Batch, position: int) -> int:
+    async def _work_off(  # noqa: C901, PLR0912, PLR0915 - the hot loop: a call per part would cost every message
+        self, batch: Batch, position: int
+    ) -> int:
         """Run an iteration per message until the batch is done or something wants attention; returns the position."""
         run = self._run
         run.begin()
         tenure, control, iteration, chain = run.tenure, run.control, run.iteration, run.chain
         append, pushed, carry, durations = tenure.append, iteration.pushed, run.walk.carry, run.stats.durations
-        chained, chain_awaits = chain.run, chain.awaits
+        chained, chain_awaits, tracer = chain.run, chain.awaits, run.tracer
+        if tracer is not None:
+            _, _, chained, _ = tracer.tools()
         plain = self._plain or self._appending(batch.queue)
         taken, clock, routes = run.steps[0].durations, perf_counter_ns, self._routes
         queue, first, items = batch
@@ -74,6 +84,10 @@ class Fed:
         prefix = f"{tenure.namespace}/{queue}/"
         then = clock()
         due = run.boundary.next_look(then)
+        goes_on = None
+        if tracer is not None:
+            due = tracer.due(then, due)
+            goes_on = tracer.goes_on if tracer.recording is None else None
         for at in range(position, len(items)):
             start, item, number = then, items[at], first + at
             iteration.at, chain.lone = 0, None
@@ -84,6 +98,8 @@ class Fed:
                 if type(item) is BadItem:
                     raise bad_message(queue, number, item)  # noqa: TRY301 - fails like any other iteration
                 payload, carried = item
+                if carried is not None and goes_on is not None and goes_on(carried):
+                    return at
                 iteration.message = headers = MessageHeaders(prefix, queue, number, carried)
                 data = NodeData(payload, headers)
                 then = clock()
@@ -95,7 +111,9 @@ class Fed:
                     if then == LEFT:
                         then = await carry(*chain.left, clock())
             except BaseException as exc:  # noqa: BLE001 - a node's; what isn't is raised again
+                due, iteration.began = 0, start
                 if not await self._mend(exc, queue, number, item):
+                    self._then = clock()
                     return at + self._buried
                 then = clock()
             durations[(then - start).bit_length()] += 1
@@ -110,7 +128,9 @@ class Fed:
                 room = plain(number, chain.lone)
                 iteration.counted += 1
             if control.raised or not room or then >= due:
+                self._then = then
                 return at + 1
+        self._then = then
         return len(items)
 
     def _appending(self, queue: str) -> Callable[[int, bytes | None], bool]:

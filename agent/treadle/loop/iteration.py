@@ -29,6 +29,7 @@ class Iteration:
         "_untouched_origin",
         "acting",
         "at",
+        "began",
         "beyond_pushes",
         "changed",
         "counted",
@@ -38,6 +39,7 @@ class Iteration:
         "message",
         "pushes",
         "reads",
+        "since",
         "source",
         "touched",
     )
@@ -59,6 +61,8 @@ class Iteration:
         self._pushed_bytes = 0
         self.acting = -1
         self._mark = (0, 0, 0, 0)
+        # Nanoseconds, known when something was raised: when the iteration began, and the step under way. 0: not known.
+        self.began = self.since = 0
 
     @property
     def origin(self) -> str:

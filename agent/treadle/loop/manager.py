@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from treadle.clock import Clock
     from treadle.loop.deadlines import Deadline
     from treadle.loop.outcome import Outcome
+    from treadle.loop.tracing import Tracing
     from treadle.node import Node
     from treadle.queues.tenure import Tenure
     from treadle.workflow.plan import Plan
@@ -34,6 +35,7 @@ class LoopManager:
 
     `nodes` are by node id (`build_nodes`). `on_open` is called when they are open, right before the first iteration.
     `trace` is where the loop writes where it is; `chance` returns numbers in [0, 1) for the jitter of retries.
+    `tracing` says which iterations become traces, and where these go; None: none do.
     The four control methods may be called from any thread, also before the loop runs; `stats` too.
     """
 
@@ -50,10 +52,11 @@ class LoopManager:
         "_stats",
         "_tenure",
         "_trace",
+        "_tracing",
         "producer",
     )
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - what a host knows of a loop
         self,
         plan: Plan,
         nodes: Mapping[str, Node[Any]],
@@ -64,6 +67,7 @@ class LoopManager:
         on_open: Callable[[], None] | None = None,
         trace: Trace | None = None,
         chance: Callable[[], float] = random.random,
+        tracing: Tracing | None = None,
     ) -> None:
         self._plan = plan
         self._nodes = nodes
@@ -73,6 +77,7 @@ class LoopManager:
         self._on_open = on_open
         self._trace = trace if trace is not None else no_trace()
         self._chance = chance
+        self._tracing = tracing
         self._run: Run | None = None
         self._seen: tuple[object, float] = (None, 0.0)
         self._control = Control(tenure.wake)
@@ -108,6 +113,7 @@ class LoopManager:
             revision=self._revision,
             trace=self._trace,
             chance=self._chance,
+            tracing=self._tracing,
         )
         return run.live(self._on_open)
 
@@ -142,6 +148,13 @@ class LoopManager:
         if run is None or run.deadlines is None:
             return None
         return run.deadlines.current(run.recovery.attempt)
+
+    def position(self) -> tuple[str, int]:
+        """Return the node whose turn it is and the attempt; "" and 0 when no code of nodes runs."""
+        run = self._run
+        if run is None or not self._trace[INSIDE]:
+            return "", 0
+        return run.steps[run.iteration.at].node_id, run.recovery.attempt
 
     def activity(self) -> Activity | None:
         """Return which node is at work, None when none is. To be asked by one thread, again and again.

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import inspect
 from concurrent.futures import ThreadPoolExecutor
+from contextvars import copy_context
 from typing import TYPE_CHECKING, Any
 
 from treadle.loop.ports import DirectPort, InlinePort, OwnLoopPort, Port, TaskPort, WorkerPort
@@ -109,7 +110,8 @@ class TaskMode:
         run = self._loop.run_in_executor
 
         def on_worker(*arguments: Any) -> Any:
-            return run(worker, hook, *arguments)
+            # With the context of the loop: the run it belongs to, and the span it is in.
+            return run(worker, copy_context().run, hook, *arguments)
 
         return on_worker, True
 

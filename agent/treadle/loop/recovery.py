@@ -49,6 +49,10 @@ class Recovery:
 
         Raises Abandoned.
         """
+        tracer = self._run.tracer
+        if tracer is not None and call is None:
+            self._run.raise_what_is_no_nodes(error)
+            step = tracer.failing(step, error)
         function, awaits = call or _call_of(step)
         began, first = self._clock.monotonic(), error
         try:

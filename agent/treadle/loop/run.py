@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from treadle.loop.modes import Mode
     from treadle.loop.stats import LoopStats
     from treadle.loop.step import Step
+    from treadle.loop.tracing import LoopTracer, Tracing
     from treadle.node import Node
     from treadle.queues.tenure import Tenure
     from treadle.workflow.plan import OnExhausted, Plan
@@ -84,6 +85,7 @@ class Run:
         "steps",
         "tenure",
         "trace",
+        "tracer",
         "walk",
     )
 
@@ -100,6 +102,7 @@ class Run:
         revision: str,
         trace: Trace,
         chance: Callable[[], float],
+        tracing: Tracing | None = None,
     ) -> None:
         self.plan = plan
         self.trace = trace
@@ -114,10 +117,15 @@ class Run:
         self.chance = chance
         self.deadlines = _deadlines(plan, clock, mode)
         self.recovery = Recovery(self)
+        self.tracer: LoopTracer | None = None
         workshop = Workshop(self, nodes)
         self.steps: list[Step] = workshop.steps
         self.walk = workshop.walk
         self.chain = workshop.chain
+        if tracing is not None:
+            from treadle.loop.tracing import LoopTracer  # noqa: PLC0415 - hosts that trace nothing need no OpenTelemetry
+
+            self.tracer = LoopTracer(self, workshop, tracing)
         self.feed: Called | Fed = Fed(self) if self.steps[0].node is None else Called(self)
         self.boundary = Boundary(self)
 
@@ -141,6 +149,8 @@ class Run:
         except TenureLost as lost:
             return _lost(lost)
         finally:
+            if self.tracer is not None:
+                self.tracer.close()
             await self._close(opened)
 
     def begin(self) -> None:
@@ -220,6 +230,8 @@ class Run:
     def give_up(self, abandoned: Abandoned) -> None:
         """Drop an iteration, or make dead letters of what it popped. Raises LoopFailed."""
         action, error = abandoned.action, abandoned.error
+        if self.tracer is not None:
+            self.tracer.gave_up(action, error)
         if action is Action.DEAD_LETTER and error is not None:
             self._bury(error)
             return
@@ -239,6 +251,7 @@ class Run:
             namespace=self.tenure.namespace,
             revision=self.revision,
             iteration=iteration.commit_id,
+            origin=None if self.tracer is None else self.tracer.origin,
         )
         iteration.drop()
         self.leases.keep()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from treadle.data import EndIteration, NodeData
@@ -11,8 +12,6 @@ from treadle.queues.codec import bare, encode_item
 from treadle.queues.manager import queue_empty
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
-
     from treadle.loop.doings import Doings
     from treadle.loop.iteration import Iteration
     from treadle.loop.stats import NodeStats
@@ -26,7 +25,7 @@ Call = "Callable[..., Any]"
 class Step:
     """`call` takes the input (a producer's takes nothing) and returns an output; with `awaits`, an awaitable."""
 
-    __slots__ = ("at", "awaits", "call", "durations", "emit", "handles", "node", "node_id", "pushes", "stats")
+    __slots__ = ("at", "awaits", "call", "durations", "emit", "handles", "node", "node_id", "pushes", "stats", "uses")
 
     def __init__(
         self, at: int, node_id: str, node: Node[Any] | None, stats: NodeStats, handles: set[str | None]
@@ -40,6 +39,7 @@ class Step:
         self.call: Callable[..., Any] = _nothing
         self.awaits = False
         self.pushes: str | None = None  # the queue of a queue step
+        self.uses: str | None = None
         # Sends an output to the tail queue; what came from finish() or on_tick() goes there too.
         self.emit: Callable[[Any, Mapping[str, Any] | None], Any] | None = None
 
@@ -48,8 +48,11 @@ def _nothing(*_: Any) -> None:
     return None
 
 
-def pusher(step: plan.Step, iteration: Iteration) -> Callable[[NodeData], NodeData]:
-    """Return the call of a queue step: it pushes its input and passes it on."""
+Sends = Callable[[str, Mapping[str, Any] | None], dict[str, Any] | None]  # queue, headers -> the headers to go with
+
+
+def pusher(step: plan.Step, iteration: Iteration, sends: Sends | None = None) -> Callable[[NodeData], NodeData]:
+    """Return the call of a queue step: it pushes its input and passes it on. `sends` adds to the headers."""
     queue = step.queue or ""
     push = iteration.push
 
@@ -57,7 +60,12 @@ def pusher(step: plan.Step, iteration: Iteration) -> Callable[[NodeData], NodeDa
         push(queue, message_of(data))
         return data
 
-    return call
+    def call_recorded(data: NodeData) -> NodeData:
+        carried = passed_on(data.headers)
+        push(queue, encode_item(data.payload, carried if sends is None else sends(queue, carried)))
+        return data
+
+    return call if sends is None else call_recorded
 
 
 def message_of(data: NodeData) -> bytes:
@@ -68,7 +76,9 @@ def message_of(data: NodeData) -> bytes:
     return encode_item(data.payload, None if bare_of_any else passed_on(headers))
 
 
-def tail_emitter(queue: str, doings: Doings) -> Callable[[Any, Mapping[str, Any] | None], Any]:
+def tail_emitter(
+    queue: str, doings: Doings, sends: Sends | None = None
+) -> Callable[[Any, Mapping[str, Any] | None], Any]:
     """Return what sends a non-blocking node's output to its tail: one message per item, in order, with its handle."""
 
     def emit(output: Any, headers: Mapping[str, Any] | None) -> Any:
@@ -79,6 +89,8 @@ def tail_emitter(queue: str, doings: Doings) -> Callable[[Any, Mapping[str, Any]
             carried = passed_on(data.headers)
             if handle is not None:
                 carried = {**(carried or {}), HANDLE: handle}
+            if sends is not None:
+                carried = sends(queue, carried)
             doings.push(queue, encode_item(data.payload, carried))
         return None
 

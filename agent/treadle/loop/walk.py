@@ -59,7 +59,7 @@ class Walk:
         BadOutput for the given output.
         """
         iteration = self._iteration
-        iteration.at = at
+        iteration.at, iteration.began = at, then
         if not self._gathers:
             self._gathers = [gatherer(inflow, iteration) for inflow in self._table.inflows]
         outputs: Environment = {}
@@ -114,6 +114,7 @@ class Walk:
                 step.durations[(now - then).bit_length()] += 1
                 then = now
             except BaseException as exc:  # noqa: BLE001 - a node's; what isn't is raised again
+                iteration.since = then
                 output = await self._recovery.output(step, data, exc)
                 then = perf_counter_ns()
             kind = type(output)

@@ -30,7 +30,7 @@ class Workshop:
 
     def __init__(self, run: Run, nodes: Mapping[str, Node[Any]]) -> None:
         self._run = run
-        table = Table.of(run.plan)
+        self.table = table = Table.of(run.plan)
         self.steps = [self._step(at, step, table, nodes) for at, step in enumerate(run.plan.steps)]
         self.walk = Walk(self.steps, table, run.iteration, run.recovery)
         self.chain = Chain(self.steps, run.iteration, linear=table.linear)
@@ -39,6 +39,7 @@ class Workshop:
         node = None if planned.uses is None else _node(planned.node, nodes)
         iteration = self._run.iteration
         step = Step(at, planned.node, node, self._run.stats.nodes[at], table.handles[at])
+        step.uses = planned.uses
         if node is not None:
             self._equip(step, node, planned)
             step.call, step.awaits = self._run.mode.bind(node, node.execute)
@@ -51,10 +52,11 @@ class Workshop:
             step.awaits = self._run.mode.asynchronous
             manager = self._manager(at, self._run.mode.port, (), (planned.queue or "",))
             step.call = reader(planned, manager, awaits=step.awaits)
-        self._limit(step, planned)
+        self.limit(step, planned)
         return step
 
-    def _limit(self, step: Step, planned: plan.Step) -> None:
+    def limit(self, step: Step, planned: plan.Step) -> None:
+        """Give a step the deadline that the plan says, if any."""
         deadlines = self._run.deadlines
         if deadlines is None or not (step.at or step.node) or planned.kind == "queue":
             return

@@ -16,6 +16,7 @@ from treadle.data import NodeData
 from treadle.errors import MessageTooLarge, NotEncodable
 from treadle.headers import ORIGIN
 from treadle.queues.tenure import BadItem
+from treadle.telemetry.conventions import TRACEPARENT
 
 MESSAGE_LIMIT: Final = 1024 * 1024
 
@@ -76,15 +77,18 @@ def encode_item(payload: Mapping[str, Any], headers: Mapping[str, Any] | None = 
     return item
 
 
-def encode_buried(item: Any, message_id: str) -> bytes:
+def encode_buried(item: Any, message_id: str, traceparent: str | None = None) -> bytes:
     """Encode a message, as it was decoded, for the dead letters: it takes along the id that it had at first.
+
+    And the trace that it died in, unless it came with one of its own.
 
     So effects that it had before it died are known again when it is replayed. What can't be decoded stays as it is.
     """
     if type(item) is BadItem:
         return item.raw
     payload, headers = item
-    return _encode((payload, {ORIGIN: message_id, **(headers or {})}))
+    added = {ORIGIN: message_id} if traceparent is None else {ORIGIN: message_id, TRACEPARENT: traceparent}
+    return _encode((payload, {**added, **(headers or {})}))
 
 
 def decode_item(raw: bytes) -> _Item | BadItem:

@@ -63,6 +63,17 @@ class Stopping(Protocol):
         ...
 
 
+class Recorder(Protocol):
+    """Records what an iteration that is traced sends and receives."""
+
+    def sends(self, queue: str, headers: Mapping[str, Any] | None) -> dict[str, Any]:
+        """Note a push; returns the headers with which the message goes."""
+        ...
+
+    def received(self, queue: str, message_id: str, carried: Mapping[str, Any] | None) -> None:
+        """Note that a message was popped."""
+
+
 class _Done:
     """What `push` returns: nothing to wait for, also under `await`."""
 
@@ -91,6 +102,7 @@ class QueueManager:
         "_stopping",
         "_transaction",
         "_waiting",
+        "recording",
     )
 
     def __init__(
@@ -113,6 +125,7 @@ class QueueManager:
         self._waiting = waiting
         self._stopping = stopping
         self._clock = clock
+        self.recording: Recorder | None = None  # set as long as an iteration is traced
 
     def push(self, queue_name: str, data: Mapping[str, Any]) -> _Done:
         """Push a message when this iteration commits. It is encoded now, so later changes do no harm.
@@ -125,6 +138,8 @@ class QueueManager:
             message = f"a {type(data).__name__} can't be pushed: use NodeData or a mapping"
             raise BadOutput(message, queue=queue_name)
         headers = passed_on(data.headers) if isinstance(data, NodeData) else None
+        if self.recording is not None:
+            headers = self.recording.sends(queue_name, headers)
         self._transaction.push(queue_name, encode_item(bare(data), headers))
         return _DONE
 
@@ -159,7 +174,10 @@ class QueueManager:
             raise bad_message(queue, number, item)
         payload, carried = item
         self._transaction.read(queue, number)
-        return NodeData(payload, MessageHeaders(f"{self._namespace}/{queue}/", queue, number, carried))
+        headers = MessageHeaders(f"{self._namespace}/{queue}/", queue, number, carried)
+        if self.recording is not None:
+            self.recording.received(queue, headers.message_id, carried)
+        return NodeData(payload, headers)
 
 
 def bad_message(queue: str, number: int, item: BadItem) -> BadMessage:

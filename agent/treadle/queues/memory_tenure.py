@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections import deque
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -49,6 +50,8 @@ class MemoryTenure:
         self._bell = Bell()
         self._pending: deque[_Pending] = deque()
         self._pending_bytes = 0
+        self.appended = 0
+        self._awaited: deque[tuple[int, Callable[[int], None]]] = deque()
         self._claims: dict[str, dict[int, bytes]] = {queue: {} for queue in spec.reads}
         self._returned: dict[str, deque[Batch]] = {}
         self._look_for_room()
@@ -105,6 +108,7 @@ class MemoryTenure:
             if self.lost is not None:
                 return
             self._pending.append(_Pending(reads, pushes, state, dead, completes, size))
+            self.appended += 1
             self._pending_bytes += size
             while self.commit_next():
                 pass
@@ -120,6 +124,16 @@ class MemoryTenure:
 
         return append
 
+    def when_committed(self, call: Callable[[int], None]) -> None:
+        """See Tenure."""
+        with self._host.lock:
+            self._awaited.append((self.appended, call))
+            self._tell()
+
+    def _tell(self) -> None:
+        while self._awaited and self._awaited[0][0] <= self.appended - len(self._pending):
+            self._awaited.popleft()[1](time.time_ns())
+
     def commit_next(self, *, forced: bool = False) -> bool:
         """Commit the oldest iteration if nothing stands in its way; called with the host's lock held."""
         if not self._pending or self.lost is not None or (self._host.held and not forced):
@@ -130,6 +144,7 @@ class MemoryTenure:
         self._pending.popleft()
         self._pending_bytes -= pending.bytes
         self._apply(pending)
+        self._tell()
         self._look_for_room()
         return True
 

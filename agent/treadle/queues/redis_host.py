@@ -305,6 +305,8 @@ class RedisHost:
         tenure.settled_bytes += commit.size
         tenure.committed += commit.counted
         tenure.settled += len(commit.iterations)
+        if tenure.awaited:
+            tenure.tell()
 
     async def _refence(self, tenure: RedisTenure) -> None:
         pipeline = tenure.pipeline

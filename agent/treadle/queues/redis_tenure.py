@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+from collections import deque
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -32,6 +34,7 @@ class RedisTenure:
         "_send",
         "_waiting",
         "asked",
+        "awaited",
         "committed",
         "completed",
         "epoch",
@@ -84,6 +87,7 @@ class RedisTenure:
         self.asked = False  # the host will look at the pipeline
         self._appended = 0
         self._appended_bytes = 0
+        self.awaited: deque[tuple[int, Callable[[int], None]]] | None = None  # who waits for how many to be settled
         self._waiting = self.pipeline.waiting
         self._send = send
         self._ask = ask
@@ -94,6 +98,31 @@ class RedisTenure:
     def in_flight(self) -> int:
         """Iterations appended and not yet committed."""
         return self._appended - self.settled
+
+    @property
+    def appended(self) -> int:
+        """How many iterations have been appended."""
+        return self._appended
+
+    def when_committed(self, call: Callable[[int], None]) -> None:
+        """Call once when all that has been appended so far is committed."""
+        if self.awaited is None:
+            self.awaited = deque()
+        self.awaited.append((self._appended, call))
+        self.tell()  # the answer may have come before we waited for it
+
+    def tell(self) -> None:
+        """Tell those whose iterations are settled. In the host's thread and the loop's."""
+        awaited = self.awaited
+        while awaited:
+            try:
+                first = awaited.popleft()
+            except IndexError:  # the other thread took the last one
+                return
+            if first[0] > self.settled:
+                awaited.appendleft(first)
+                return
+            first[1](time.time_ns())
 
     @property
     def has_room(self) -> bool:

@@ -116,6 +116,17 @@ class Tenure(Protocol):
         ...
 
     @property
+    def appended(self) -> int:
+        """How many iterations have been appended."""
+        ...
+
+    def when_committed(self, call: Callable[[int], None]) -> None:
+        """Call once when all that has been appended so far is committed, with the nanoseconds since the epoch.
+
+        In any thread, at once if it is committed already; never when the tenure is lost before.
+        """
+
+    @property
     def has_room(self) -> bool:
         """Whether another iteration may start: max_in_flight, its bytes, and bounded queues all have room."""
         ...

@@ -178,7 +178,9 @@ def _renamed(written: dict[str, Any]) -> dict[str, Any]:
 
 def _loop_fields(settings: dict[str, Any], *, is_tail: bool) -> dict[str, Any]:
     """A loop's settings as fields of its plan; a tail inherits all but the interval."""
-    fields: dict[str, Any] = {key: settings[key] for key in ("pool", "replicas", "max_in_flight") if key in settings}
+    fields: dict[str, Any] = {
+        key: settings[key] for key in ("pool", "replicas", "max_in_flight", "tracing") if key in settings
+    }
     if "interval" in settings and not is_tail:
         fields["interval_s"] = settings["interval"]
     if "iteration_timeout" in settings:

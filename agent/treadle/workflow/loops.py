@@ -46,8 +46,9 @@ def _merge(draft: Draft, producer: str, container: Node | None, findings: Findin
     for key in ("restart", "placement"):
         if key in defaults:
             merged[key] = {**defaults[key], **merged.get(key, {})}
-    if "pool" in defaults:
-        merged.setdefault("pool", defaults["pool"])
+    for key in ("pool", "tracing"):
+        if key in defaults:
+            merged.setdefault(key, defaults[key])
     return merged
 
 

@@ -123,6 +123,7 @@ class Plan:
     restart: RestartPolicy = field(default_factory=RestartPolicy)
     on_lost_contact_s: float | None = None  # None: keep
     resources: Resources = field(default_factory=Resources)
+    tracing: Literal["link", "parent"] = "link"  # what a traced iteration is to the span that its message comes from
     tail_of: str | None = None  # the loop whose non-blocking node feeds this one
     tails: tuple[str, ...] = ()  # tail loops that hang on this one, nested tails included in theirs only
 

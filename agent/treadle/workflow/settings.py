@@ -61,6 +61,7 @@ _LIMITS: Final = values.or_null(
     )
 )
 _PLACEMENT: Final = section({"labels": values.table_of(values.text), "prefer": values.table_of(values.text)})
+_TRACING: Final = values.one_of("link", "parent")
 _POOL: Final = values.one_of("thread", "process", "asyncio")
 _QUEUES: Final = section({"push": values.list_of(values.name), "pop": values.list_of(values.name)})
 
@@ -81,6 +82,7 @@ LOOP_SETTINGS: Final[dict[str, Parser]] = {
     "iteration_timeout": values.duration(positive=True),
     "placement": _PLACEMENT,
     "restart": _restart,
+    "tracing": _TRACING,
     "on_lost_contact": values.or_word(KEEP, values.duration(), lambda _: KEEP),
     "resources": section(
         {
@@ -106,7 +108,9 @@ SETTINGS: Final[dict[str, dict[str, Parser]]] = {
     "loop": {"name": values.name, **LOOP_SETTINGS},
 }  # fmt: skip
 
-_DEFAULTS: Final = section({"pool": _POOL, "retry": _RETRY, "restart": _restart, "placement": _PLACEMENT})
+_DEFAULTS: Final = section(
+    {"pool": _POOL, "tracing": _TRACING, "retry": _RETRY, "restart": _restart, "placement": _PLACEMENT}
+)
 _ROLLOUT: Final = section(
     {
         "max_parallel": values.integer(1, 10_000),

@@ -44,10 +44,10 @@ _decode = msgspec.msgpack.Decoder(Setup).decode
 
 
 def main() -> None:
-    """Preload, say so with an empty list, and serve until the supervisor is gone: `forkserver FD PARENT`."""
+    """Preload, say so with an empty list, serve until the supervisor is gone: `forkserver FD PARENT [MODULE...]`."""
     linux.die_with(int(sys.argv[2]))
     linux.share_arenas(_ARENAS)
-    for name in _PRELOAD:
+    for name in (*_PRELOAD, *sys.argv[3:]):
         importlib.import_module(name)
     importlib.import_module("treadle_agent.pools.classes").load_builtin()
     _share()

@@ -8,7 +8,7 @@ import sys
 import threading
 import time
 from abc import ABC, abstractmethod
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from treadle_agent.frames import (
     Address,
@@ -27,12 +27,15 @@ from treadle_agent.frames import (
 from treadle_agent.page import Page
 from treadle_agent.pools import stacks
 from treadle_agent.pools.channel import Channel
-from treadle_agent.pools.lines import LineCollector
+from treadle_agent.pools.lines import NOWHERE, LineCollector, Place
 from treadle_agent.pools.loop_run import LoopRun
-from treadle_agent.pools.prints import Prints
+from treadle_agent.pools.prints import Prints, current_run
 from treadle_agent.pools.stacks import Sight
 from treadle_agent.pools.watchdog import Watchdog
 from treadle_agent.setup import Setup
+
+if TYPE_CHECKING:
+    from treadle_agent.pools.spans import Spans
 
 LINES_S: Final = 0.2  # between two collections of log lines
 FIGURES_S: Final = 1.0  # between two reports of a loop
@@ -49,10 +52,11 @@ class PoolHost(ABC):
         self.page = shared
         self.runs: dict[int, LoopRun] = {}
         self._numbers: dict[Address, int] = {}
-        self._lines = LineCollector(lambda address: self._numbers.get(address, 0))
+        self._lines = LineCollector(lambda address: self._numbers.get(address, 0), self._here)
         self._turn = 0
         self._prints: list[Prints] = []
         self._stirred = threading.Event()
+        self._spans = _spans_of(setup)
         self._watchdog = Watchdog(channel.send, self.sight)
         logging.getLogger().addHandler(self._lines)
 
@@ -80,6 +84,12 @@ class PoolHost(ABC):
         key = name.removeprefix(WORKER).rpartition("_")[0]
         return next((number for address, number in self._numbers.items() if str(address.key) == key), 0)
 
+    def _here(self) -> Place:
+        """Say what the calling thread or task is doing."""
+        number = current_run.get() or self._run_of_thread(threading.current_thread().name)
+        run = self.runs.get(number)
+        return NOWHERE if run is None else Place(number, *run.position())
+
     @abstractmethod
     def attach(self, namespace: str, redis_id: str) -> None:
         """Connect to the queues of a namespace, so that its first loop finds them there. Must not block."""
@@ -96,6 +106,7 @@ class PoolHost(ABC):
         for stream in self._prints:
             stream.forget(run.number)
         self.send_lines()
+        self.send_spans()
         run.over()
         self.runs.pop(run.number, None)
         if self._numbers.get(run.assign.address) == run.number:
@@ -106,6 +117,11 @@ class PoolHost(ABC):
         lines = self._lines.collect()
         if lines is not None:
             self.channel.send(lines)
+
+    def send_spans(self) -> None:
+        spans = None if self._spans is None else self._spans.collect()
+        if spans is not None:
+            self.channel.send(spans)
 
     def sight(self, run: LoopRun) -> Sight:
         """Look at what a run is doing."""
@@ -124,7 +140,7 @@ class PoolHost(ABC):
             case Attach(namespace, redis_id):
                 self.attach(namespace, redis_id)
             case Assign():
-                run = LoopRun(frame, self.page)
+                run = LoopRun(frame, self.page, None if self._spans is None else self._spans.tracing)
                 self.runs[run.number] = run
                 self._numbers[frame.address] = run.number
                 self.begin(run)
@@ -149,6 +165,7 @@ class PoolHost(ABC):
             self._stirred.wait(LINES_S)
             self._watch()
             self.send_lines()
+            self.send_spans()
             rounds += 1
             if self._stirred.is_set() or rounds * LINES_S >= FIGURES_S:
                 self._stirred.clear()
@@ -174,3 +191,12 @@ class PoolHost(ABC):
             figures = run.figures()
             if figures is not None:
                 self.channel.send(figures)
+
+
+def _spans_of(setup: Setup) -> Spans | None:
+    """Return what collects spans, if they are wanted at all: without it nothing of OpenTelemetry is loaded."""
+    if setup.traces is None:
+        return None
+    from treadle_agent.pools.spans import Spans  # noqa: PLC0415 - see above
+
+    return Spans(setup, setup.traces)

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import logging
+import sys
 import time
 from collections import deque
 from collections.abc import Callable
-from typing import Final
+from typing import Final, NamedTuple
 
 from treadle.queues.tenure import LoopKey
 from treadle_agent.frames import Address, Line, Lines
@@ -15,12 +16,27 @@ MAX_LINES: Final = 1_000  # kept between two collections; what comes on top is c
 MAX_LENGTH: Final = 8 * 1024
 
 
-class LineCollector(logging.Handler):
-    """A logging handler that keeps lines until they are collected. `run_of` finds the run of a loop, 0 for none."""
+class Place(NamedTuple):
+    """What a thread or task is doing: which run, which of its nodes, which attempt. Run 0: it is no loop's."""
 
-    def __init__(self, run_of: Callable[[Address], int]) -> None:
+    run: int = 0
+    node: str = ""
+    attempt: int = 0
+
+
+NOWHERE: Final = Place()
+
+
+class LineCollector(logging.Handler):
+    """A logging handler that keeps lines until they are collected. `run_of` finds the run of a loop, 0 for none.
+
+    `here` says what the calling thread or task is doing: so loops own what libraries log for their nodes.
+    """
+
+    def __init__(self, run_of: Callable[[Address], int], here: Callable[[], Place]) -> None:
         super().__init__()
         self._run_of = run_of
+        self._here = here
         self._lines: deque[Line] = deque()
         self._dropped = 0
 
@@ -28,8 +44,19 @@ class LineCollector(logging.Handler):
         if len(self._lines) >= MAX_LINES:
             self._dropped += 1
             return
+        place, (trace_id, span_id) = self._here(), _span()
         self._lines.append(
-            Line(self._run(record), record.created, record.levelname, getattr(record, "node", ""), self._text(record))
+            Line(
+                self._run(record) or place.run,
+                record.created,
+                record.levelname,
+                getattr(record, "node", place.node),
+                self._text(record),
+                place.attempt,
+                trace_id,
+                span_id,
+                "" if record.name == "treadle.node" else text_of(str(record.name), 128),
+            )
         )
 
     def printed(self, run: int, text: str) -> None:
@@ -48,7 +75,7 @@ class LineCollector(logging.Handler):
         return Lines([self._lines.popleft() for _ in range(count)], dropped)
 
     def _run(self, record: logging.LogRecord) -> int:
-        """Nodes log through `context.logger`, whose records name their loop; whatever else logs is the host's."""
+        """Nodes that log through `context.logger` name their loop; what logs otherwise does not."""
         try:
             key = LoopKey(record.workflow, record.loop, record.replica)  # type: ignore[attr-defined]
             return self._run_of(Address(record.namespace, key))  # type: ignore[attr-defined]
@@ -60,6 +87,15 @@ class LineCollector(logging.Handler):
             return text_of(self.format(record), MAX_LENGTH)
         except Exception as exc:  # noqa: BLE001 - arguments that don't fit a format raise what they like
             return text_of(f"{record.msg!r} can't be formatted: {exc!r}", MAX_LENGTH)
+
+
+def _span() -> tuple[str, str]:
+    """Return the ids of the span that is current here; nothing is if OpenTelemetry was never loaded."""
+    trace = sys.modules.get("opentelemetry.trace")
+    context = None if trace is None else trace.get_current_span().get_span_context()
+    if context is None or not context.is_valid:
+        return "", ""
+    return f"{context.trace_id:032x}", f"{context.span_id:016x}"
 
 
 def text_of(text: str, limit: int, *, end: bool = False) -> str:

@@ -6,7 +6,7 @@ import asyncio
 import threading
 import time
 from collections.abc import Callable
-from typing import Any, Final, Literal
+from typing import TYPE_CHECKING, Any, Final, Literal
 
 import msgspec
 
@@ -29,6 +29,9 @@ from treadle_agent.pools.classes import classes, known
 from treadle_agent.pools.doing import Look, Watcher
 from treadle_agent.pools.lines import text_of
 from treadle_agent.pools.plans import read_plan, shared
+
+if TYPE_CHECKING:
+    from treadle.loop.tracing import Tracing
 
 Verb = Literal["drain", "stop", "pause", "resume"]
 
@@ -68,6 +71,7 @@ class LoopRun:
         "_say",
         "_tenure",
         "_trace",
+        "_tracing",
         "_watcher",
         "assign",
         "number",
@@ -78,7 +82,7 @@ class LoopRun:
         "timed",
     )
 
-    def __init__(self, assign: Assign, shared: Page) -> None:
+    def __init__(self, assign: Assign, shared: Page, tracing: Tracing | None = None) -> None:
         self.assign = assign
         self.own_process = False  # limits of the loop are those of its process
         self.number = assign.run
@@ -92,6 +96,7 @@ class LoopRun:
         self._tenure: RedisTenure | None = None
         self._paused = assign.paused
         self._watcher: Watcher | None = None
+        self._tracing = tracing
         self._trace = shared.claim(assign.slot, assign.run)
         self._cleared = False
         self._import_began: float | None = None
@@ -174,6 +179,7 @@ class LoopRun:
             revision=str(self.assign.revision),
             on_open=self._begin,
             trace=self._trace,
+            tracing=self._tracing,
         )
         with self._lock:
             self._tenure, self._manager, self._say = tenure, manager, say
@@ -229,6 +235,10 @@ class LoopRun:
         """Return the node that is being executed, "" when none is, or when it waits for its next attempt."""
         activity = None if self._manager is None else self._manager.activity()
         return "" if activity is None or activity.again_at is not None else activity.node
+
+    def position(self) -> tuple[str, int]:
+        """Return the node whose turn it is, and which attempt; to be asked in its thread or task."""
+        return ("", 0) if self._manager is None else self._manager.position()
 
     def past_the_beginning(self) -> bool:
         """Whether a loop that runs alone for no message's sake has got through an iteration: it may go back."""

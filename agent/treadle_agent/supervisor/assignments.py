@@ -42,6 +42,7 @@ def read_assignment(message: wire.Assignment) -> Wanted:
         plan=plan,
         plan_json=message.plan_json,
         queues=tuple(_queue(queue) for queue in message.queues),
+        traceparent=message.traceparent,
     )
 
 

@@ -17,7 +17,7 @@ from treadle.workflow.plan import Resources
 from treadle_agent import linux
 from treadle_agent.errors import SpawnFailed
 from treadle_agent.frames import ToChild
-from treadle_agent.setup import Role, Setup
+from treadle_agent.setup import Role, Setup, Traces
 from treadle_agent.supervisor import sweeper
 from treadle_agent.supervisor.child import Child, Listener
 from treadle_agent.supervisor.restart import after_host_death
@@ -46,6 +46,7 @@ class Template:
     nodes: tuple[str, ...] = ()
     entry_points: bool = True
     limits: Resources = NO_LIMITS  # of each shared host
+    traces: Traces | None = None
 
 
 class Hosts:
@@ -107,6 +108,7 @@ class Hosts:
             open_files=self._template.limits.open_files if role in SHARED else None,
             nodes=list(self._template.nodes if nodes is None else nodes),
             entry_points=self._template.entry_points if entry_points is None else entry_points,
+            traces=None if role == "catalog" else self._template.traces,
         )
         child = Child(setup, self._listener)
         self._spawn(self._bring_up(child), f"start {child.marker}")

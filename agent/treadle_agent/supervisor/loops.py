@@ -54,6 +54,7 @@ class Reporter:
 
     status: Callable[[loop_pb2.LoopStatus, bool, bool], None]
     event: Callable[[Address, str, str], None]
+    began: Callable[[Record], None] = lambda _: None  # the first execution of a loop follows
 
 
 @dataclass(slots=True)
@@ -98,6 +99,11 @@ class Loops:
     def running(self) -> list[Record]:
         """The loops that have a run now."""
         return [record for record in self._records.values() if record.run is not None]
+
+    @property
+    def records(self) -> list[Record]:
+        """All loops that are known here."""
+        return list(self._records.values())
 
     def placed(self, run: int) -> Address | None:
         """Return the loop of a run, None when it is over."""
@@ -301,13 +307,12 @@ class Loops:
         if placed is not None and placed.record.run is not None:
             placed.record.run.began = began
             placed.record.run.incarnation = placed.record.incarnation = incarnation
-            placed.record.process_id = placed.child.pid
-            placed.record.outages = 0
-            placed.record.why = None
+            placed.record.process_id, placed.record.outages, placed.record.why = placed.child.pid, 0, None
             self.report(placed.record)
             took_ms = (began - placed.record.run.requested) * 1000
             message = f"incarnation {incarnation} runs in process {placed.child.pid}, {took_ms:.1f} ms after its start"
             self._reporter.event(placed.record.address, "loop-started", message)
+            self._reporter.began(placed.record)
 
     def _figures(self, run: int, figures: Figures) -> None:
         placed = self._placed.get(run)

@@ -46,6 +46,7 @@ class Wanted:
     plan: Plan
     plan_json: bytes
     queues: tuple[QueueUse, ...] = ()
+    traceparent: str = ""  # of the controller's span, if the assignment is traced
 
 
 @dataclass(slots=True)

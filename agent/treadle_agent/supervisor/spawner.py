@@ -28,10 +28,11 @@ class Spawner:
     """Starts the forkserver, from the main thread, and asks it for children.
 
     `on_exit(pid, code)` is called for each child that ended; `on_lost()` when the forkserver itself did, and with
-    it, by the kernel, all its children.
+    it, by the kernel, all its children. `preload`: modules that children need beside the usual ones.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, *preload: str) -> None:
+        self._preload = preload
         self.on_exit: Callable[[int, int], None] = _nobody
         self.on_lost: Callable[[], None] = _nobody
         self._requests = itertools.count(1)
@@ -47,7 +48,7 @@ class Spawner:
         with theirs:
             # -P: a file in the current folder must not hide a module, such as the user's numbers.py that of Python.
             module = "treadle_agent.pools.forkserver"
-            command = [sys.executable, "-P", "-m", module, str(theirs.fileno()), str(os.getpid())]
+            command = [sys.executable, "-P", "-m", module, str(theirs.fileno()), str(os.getpid()), *self._preload]
             self._process = subprocess.Popen(
                 command, pass_fds=[theirs.fileno()], stdin=subprocess.DEVNULL, start_new_session=True
             )

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 
 import msgspec
 
 from treadle.v1 import dispatcher_service_pb2 as wire
 from treadle.v1 import node_type_pb2
-from treadle_agent.frames import Attach, Found, FromChild, Lines, Why
+from treadle_agent.frames import Attach, Found, FromChild, Lines, Spans, Why
 from treadle_agent.supervisor.assignments import address_of
 from treadle_agent.supervisor.catalog_scan import CatalogScan
 from treadle_agent.supervisor.child import Child, Listener
@@ -39,6 +40,7 @@ class Supervisor:
         self._scan = CatalogScan(self.hosts)
         self._watch = Watch(self.hosts, self.loops, template.limits)
         self._leaving = False
+        self.on_spans: Callable[[Spans], None] = _nobody  # takes what hosts have recorded
 
     async def start(self) -> None:
         """Start the shared hosts, and find out what node types there are. Raises SpawnFailed."""
@@ -111,6 +113,8 @@ class Supervisor:
     def _hear(self, child: Child, frame: FromChild) -> None:
         if isinstance(frame, Lines):
             self.logs.take(frame)
+        elif isinstance(frame, Spans):
+            self.on_spans(frame)
         elif child.role == "catalog":
             self._scan.hear(child, frame)
         else:
@@ -132,6 +136,10 @@ class Supervisor:
         if not self._leaving:
             self.loops.hold = why
             self.loops.look_at_all()
+
+
+def _nobody(_: Spans) -> None:
+    """Hosts record nothing unless somebody wants it."""
 
 
 def node_types(found: Found) -> list[node_type_pb2.NodeType]:

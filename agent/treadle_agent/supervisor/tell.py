@@ -10,6 +10,8 @@ from typing import Final
 
 from google.protobuf.timestamp_pb2 import Timestamp
 
+from treadle.telemetry import conventions as c
+from treadle.telemetry.record import LogRecord
 from treadle.v1 import dispatcher_service_pb2 as wire
 from treadle.v1 import event_pb2
 from treadle_agent.frames import Address, Line, Lines
@@ -53,6 +55,8 @@ class LogTeller:
         self._dropped = 0
         self._memory = Memory()
         self._answers: list[wire.LogBatch] = []
+        self.lost = 0  # lines that nobody got, ever
+        self.on_record: Callable[[LogRecord], None] | None = None  # takes them for a collector
 
     def recall(self, number: int, loops: set[Address], since: float) -> None:
         """Answer with what is remembered; lines that are on their way go before it, and those that come after it."""
@@ -74,6 +78,7 @@ class LogTeller:
         if lines.dropped:
             _nodes.warning("%d lines were dropped: nodes log too much", lines.dropped)
             self._dropped += lines.dropped
+            self.lost += lines.dropped
 
     def printed(self, loops: list[Address], host: str, text: str) -> None:
         """Take in a line that a child, or a program that it started, printed."""
@@ -96,8 +101,9 @@ class LogTeller:
 
     def _tell(self, address: Address | None, line: Line) -> None:
         level = logging.getLevelNamesMapping().get(line.level, logging.INFO)
-        extra = {} if address is None else {"loop": str(address), "node": line.node}
-        _nodes.log(level, "%s", line.message, extra=extra)
+        _nodes.log(level, "%s", line.message, extra={} if address is None else _fields(address, line))
+        if self.on_record is not None:
+            self.on_record(_record(address, line))
         if address is not None:
             self._keep(address, line)
 
@@ -125,3 +131,35 @@ class LogTeller:
             agent=self._agent,
             attempt=line.attempt,
         )
+
+
+def _fields(address: Address, line: Line) -> dict[str, object]:
+    """Return what a structured log says of a line; what is not known is left out."""
+    key = address.key
+    fields = {
+        "namespace": address.namespace,
+        "workflow": key.workflow,
+        "loop": key.loop,
+        "replica": key.replica,
+        "node": line.node,
+        "attempt": line.attempt,
+        "trace_id": line.trace_id,
+        "span_id": line.span_id,
+        "library": line.logger,
+    }
+    return {name: value for name, value in fields.items() if value or name == "replica"}
+
+
+def _record(address: Address | None, line: Line) -> LogRecord:
+    attributes: dict[str, str | int] = {}
+    if address is not None:
+        attributes = {
+            c.NAMESPACE: address.namespace,
+            c.WORKFLOW: address.key.workflow,
+            c.LOOP: address.key.loop,
+            c.REPLICA: address.key.replica,
+        }
+        if line.node:
+            attributes |= {c.NODE: line.node, c.ATTEMPT: line.attempt}
+    trace_id, span_id = (int(each, 16) if each else 0 for each in (line.trace_id, line.span_id))
+    return LogRecord(line.time, line.level, line.message, attributes, trace_id, span_id)

@@ -21,6 +21,7 @@ from treadle_controller.leader.applying import Applying
 from treadle_controller.leader.commands import Commands
 from treadle_controller.store import requests
 from treadle_controller.store.records import AnswerRecord
+from treadle_controller.telemetry.tracer import Tracer
 
 Answer = TypeVar("Answer", bound=Message)
 _MOST_ID: Final = 128
@@ -40,6 +41,7 @@ class Api:
     audit: Audit
     signer: Authority | None = None  # None: certificates come from somewhere else
     agent_certificate_s: float = 0.0  # how long those of agents are good
+    tracer: Tracer | None = None
     _under_way: dict[str, asyncio.Lock] = field(default_factory=dict)
 
     def namespace(self, name: str) -> str:

@@ -22,6 +22,7 @@ from treadle_controller.api.errors import answers, streams
 from treadle_controller.errors import Conflict, InvalidRequest, NotFound, NotNow
 from treadle_controller.store import dictionary
 from treadle_controller.store.records import QueueRecord
+from treadle_controller.telemetry.calls import sending
 
 _MOST_PEEKED: Final = 1_000
 _MOST_PUSHED: Final = 10_000
@@ -84,7 +85,8 @@ class QueueService(pb_grpc.QueueServiceServicer):
         self._known(request.name)
         self._judge_push(request)
         self._refuse_unreachable()
-        items = payloads.items(request.payloads)
+        headers = sending(request.name, len(request.payloads), self._api.tracer)
+        items = payloads.items(request.payloads, headers)
         first = await self._link.admin.push(request.name, items, request.producer, request.sequence)
         self._link.forget_figures()
         return pb.PushQueueResponse(first=first or 0, duplicate=first is None and bool(items))

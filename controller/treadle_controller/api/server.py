@@ -39,6 +39,7 @@ from treadle_controller.api.loops import LoopService
 from treadle_controller.api.queues import QueueService
 from treadle_controller.api.workflows import WorkflowService
 from treadle_controller.errors import StartFailed
+from treadle_controller.telemetry.calls import CallTracing
 
 _MOST_BYTES: Final = 8 * 1024 * 1024
 _OPTIONS: Final[list[tuple[str, Any]]] = [
@@ -61,7 +62,9 @@ class GrpcServer:
     """Serves the API. `address` is where, once it has started."""
 
     def __init__(self, api: Api) -> None:
-        self._server = aio.server(options=_OPTIONS, interceptors=[Guard(api.callers, api.audit)])
+        self._server = aio.server(
+            options=_OPTIONS, interceptors=[Guard(api.callers, api.audit), CallTracing(api.tracer)]
+        )
         self._health = health.aio.HealthServicer()
         self.address = ""
         self._queues = QueueService(api)

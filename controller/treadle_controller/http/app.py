@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
+
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route
 
-from treadle_controller.http.metrics import exposition
+from treadle.telemetry.metrics import Family, text
 from treadle_controller.leader import Leader
 
 
-def make_app(leader: Leader) -> Starlette:
-    """Return the application for one leader."""
+def make_app(leader: Leader, families: Callable[[], Awaitable[list[Family]]]) -> Starlette:
+    """Return the application for one leader; `families` makes its metrics."""
 
     async def healthz(_: Request) -> Response:
         return JSONResponse({"status": "ok"})
@@ -23,9 +25,6 @@ def make_app(leader: Leader) -> Starlette:
         return JSONResponse(body, status_code=503 if problems else 200)
 
     async def metrics(_: Request) -> Response:
-        names = sorted({record.queue.name for record in leader.image.queues.values() if record.mentioned})
-        figures = await leader.link.figures(names)
-        text = exposition(leader.image, figures, redis_up=leader.link.up, redis_renewals=leader.link.renewals)
-        return PlainTextResponse(text, media_type="text/plain; version=0.0.4")
+        return PlainTextResponse(text(await families()), media_type="text/plain; version=0.0.4")
 
     return Starlette(routes=[Route("/healthz", healthz), Route("/readyz", readyz), Route("/metrics", metrics)])

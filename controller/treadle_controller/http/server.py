@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import socket
+from collections.abc import Awaitable, Callable
 
 import uvicorn
 
+from treadle.telemetry.metrics import Family
 from treadle_controller.errors import StartFailed
 from treadle_controller.http.app import make_app
 from treadle_controller.leader import Leader
@@ -15,8 +17,10 @@ from treadle_controller.leader import Leader
 class HttpServer:
     """Serves the application. `address` is where, once it has started."""
 
-    def __init__(self, leader: Leader) -> None:
-        config = uvicorn.Config(make_app(leader), log_config=None, access_log=False, lifespan="off", loop="none")
+    def __init__(self, leader: Leader, families: Callable[[], Awaitable[list[Family]]]) -> None:
+        config = uvicorn.Config(
+            make_app(leader, families), log_config=None, access_log=False, lifespan="off", loop="none"
+        )
         self._server = uvicorn.Server(config)
         self._serving: asyncio.Task[None] | None = None
         self.address = ""

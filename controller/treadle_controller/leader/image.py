@@ -13,6 +13,7 @@ from treadle_controller.cluster.fleet import Fleet
 from treadle_controller.cluster.model import Assignment, Desired, LoopRecord, Observed, ReplicaId, State, Why
 from treadle_controller.cluster.phase import Standing, replica_standing, worst
 from treadle_controller.cluster.reconciler import Picture
+from treadle_controller.leader.tally import Tally
 from treadle_controller.store.records import AgentRecord, ConsumerRecord, QueueRecord, WorkflowRecord
 
 
@@ -35,6 +36,7 @@ class WorkflowImage:
     plans: dict[ReplicaId, Plan] = field(default_factory=dict)  # that assignments were made with
     tops: dict[str, int] = field(default_factory=dict)  # how many replicas a loop ever had assigned
     observed: dict[ReplicaId, Observed] = field(default_factory=dict)
+    tallies: dict[ReplicaId, Tally] = field(default_factory=dict)  # over all incarnations
     waits: dict[ReplicaId, Why] = field(default_factory=dict)
     probes: dict[str, Probing] = field(default_factory=dict)
     drained: set[str] = field(default_factory=set)

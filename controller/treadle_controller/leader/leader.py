@@ -8,14 +8,14 @@ import time
 import uuid
 from collections.abc import Callable, Coroutine, Iterable
 from itertools import groupby
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 from msgspec.structs import replace
 from sqlalchemy import Connection
 
 from treadle.errors import QueueError
 from treadle_controller.cluster.actions import Place
-from treadle_controller.cluster.model import Desired, ReplicaId, State
+from treadle_controller.cluster.model import Assignment, Desired, Observed, ReplicaId, State
 from treadle_controller.cluster.sessions import Sessions, SessionSettings
 from treadle_controller.errors import Deposed, NotNow
 from treadle_controller.leader.admission import Admission
@@ -44,6 +44,17 @@ _RECORD_S: Final = 10.0
 _SAVE_S: Final = 0.5
 
 
+class AssignmentTracer(Protocol):
+    """Traces assignments, from their sending until their loop runs."""
+
+    def assigned(self, namespace: str, one: Assignment) -> str:
+        """Begin; returns the `traceparent` for the agent, "" for none."""
+        ...
+
+    def observed(self, id_: ReplicaId, seen: Observed) -> None:
+        """Take in what an agent says of a loop."""
+
+
 class Leader:
     """Decides who runs what in one namespace.
 
@@ -67,6 +78,7 @@ class Leader:
         self.link = link
         self.name = name
         self.clock = clock
+        self.tracer: AssignmentTracer | None = None
         self.changes = Changes()  # collected for the next round
         self.unsent: dict[ReplicaId, Place] = {}  # placements that Redis has not admitted
         self.watchers = Watchers()

@@ -20,6 +20,7 @@ from treadle_controller.leader import node_types, speech, wire
 from treadle_controller.leader.image import WorkflowImage
 from treadle_controller.leader.leaving import Leaving
 from treadle_controller.leader.stream import AgentStream
+from treadle_controller.leader.tally import Tally
 from treadle_controller.store.records import AgentRecord
 
 if TYPE_CHECKING:
@@ -263,6 +264,7 @@ class Roster:
         if new is None or (old is not None and new.is_older_than(old)):
             return pb.STATUS_ANSWER_IGNORED
         workflow.observed[id_] = new
+        workflow.tallies.setdefault(id_, Tally()).take(status)
         if old is None or (old.epoch, old.sequence, old.state, old.why) != (
             new.epoch,
             new.sequence,
@@ -275,6 +277,8 @@ class Roster:
         return pb.STATUS_ANSWER_ACCEPTED
 
     def _changed(self, workflow: WorkflowImage, id_: ReplicaId, old: Observed | None, new: Observed) -> None:
+        if self._leader.tracer is not None:
+            self._leader.tracer.observed(id_, new)
         if (old is None or old.state is not new.state) and new.state not in _UNTOLD:
             because = f": {new.why.message}" if new.why is not None else ""
             code = f"loop-{new.state.name.lower()}"
@@ -297,7 +301,10 @@ class Roster:
             assignment = workflow.assignments.get(id_)
             stream = self.streams.get(assignment.agent) if assignment is not None else None
             if assignment is not None and assignment.held and not assignment.releasing and stream is not None:
-                stream.offer(id_, wire.assignment(self._image, workflow, assignment, self.plans))
+                message = wire.assignment(self._image, workflow, assignment, self.plans)
+                if self._leader.tracer is not None:
+                    message.traceparent = self._leader.tracer.assigned(self._image.namespace, assignment)
+                stream.offer(id_, message)
                 self._sent.append((by, id_))
 
     def send_release(self, assignment: Assignment) -> None:

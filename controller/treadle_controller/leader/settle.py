@@ -143,6 +143,7 @@ class Settler:
         loop = workflow.drop_loop(action.loop)
         for id_ in self._image.drop_assignments(workflow, loop.name):
             workflow.observed.pop(id_, None)
+            workflow.tallies.pop(id_, None)
             workflow.plans.pop(id_, None)
             changes.assignments.pop(id_, None)
         changes.loops.pop((loop.workflow, loop.name), None)
@@ -176,7 +177,8 @@ def totals(workflow: WorkflowImage, assignment: Assignment) -> tuple[int, int]:
     """Return the iterations that a replica committed and its errors, as far as known."""
     seen = workflow.observed.get(assignment.id)
     committed = getattr(seen.report, "committed", 0) if seen is not None else 0
-    errors = getattr(seen.report, "errors", 0) if seen is not None else 0
+    tally = workflow.tallies.get(assignment.id)
+    errors = 0 if tally is None else tally.errors
     return max(assignment.committed, committed), max(assignment.errors, errors)
 
 

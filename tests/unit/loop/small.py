@@ -10,6 +10,7 @@ from typing import Any
 from treadle import BlockingNode, LoopComplete, Params, ProducerNode
 from treadle.clock import Clock
 from treadle.loop import LoopManager, Outcome
+from treadle.loop.tracing import Tracing
 from treadle.queues.codec import decode_item
 from treadle.queues.memory import MemoryHost
 from treadle.queues.memory_tenure import MemoryTenure
@@ -83,7 +84,7 @@ class Small:
         out = Step("out", "queue", queue="out", inputs=(Input(len(self.nodes), None, "in"),))
         return Plan("w", "l", (first, *line, out), digest="", **self.settings)
 
-    def open(self) -> tuple[LoopManager, MemoryTenure]:
+    def open(self, *, tracing: Tracing | None = None) -> tuple[LoopManager, MemoryTenure]:
         plan = self.plan()
         named: dict[str, Any] = {} if self.producer is None else {"p": self.producer}
         named |= {f"n{at}": node for at, node in enumerate(self.nodes, 1)}
@@ -97,7 +98,7 @@ class Small:
             max_in_flight_bytes=plan.max_in_flight_bytes,
         )
         tenure = self.host.incarnate(spec)
-        return LoopManager(plan, named, tenure, clock=self.clock), tenure
+        return LoopManager(plan, named, tenure, clock=self.clock, tracing=tracing), tenure
 
     def run(self) -> Outcome:
         return self.open()[0].run()

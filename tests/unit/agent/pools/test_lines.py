@@ -4,7 +4,7 @@ import logging
 
 from treadle.queues.tenure import LoopKey
 from treadle_agent.frames import Address
-from treadle_agent.pools.lines import MAX_LENGTH, MAX_LINES, LineCollector, text_of
+from treadle_agent.pools.lines import MAX_LENGTH, MAX_LINES, NOWHERE, LineCollector, text_of
 
 ADDRESS = Address("ns", LoopKey("w", "l"))
 NAMES = {"namespace": "ns", "workflow": "w", "loop": "l", "replica": 0, "node": "n"}
@@ -15,7 +15,7 @@ def record(message: str, *args: object, **names: object) -> logging.LogRecord:
 
 
 def test_a_record_of_a_node_has_its_run_and_any_other_the_hosts() -> None:
-    collector = LineCollector(lambda address: 5 if address == ADDRESS else 0)
+    collector = LineCollector(lambda address: 5 if address == ADDRESS else 0, lambda: NOWHERE)
     collector.handle(record("%s is here", "n", **NAMES))
     collector.handle(record("host"))
 
@@ -27,7 +27,7 @@ def test_a_record_of_a_node_has_its_run_and_any_other_the_hosts() -> None:
 
 
 def test_a_flood_is_counted_and_kept_out() -> None:
-    collector = LineCollector(lambda _: 0)
+    collector = LineCollector(lambda _: 0, lambda: NOWHERE)
     for _ in range(MAX_LINES + 3):
         collector.handle(record("x"))
 
@@ -38,7 +38,7 @@ def test_a_flood_is_counted_and_kept_out() -> None:
 
 
 def test_what_does_not_fit_its_format_or_has_no_text_is_shown_as_well_as_can_be() -> None:
-    collector = LineCollector(lambda _: 0)
+    collector = LineCollector(lambda _: 0, lambda: NOWHERE)
     collector.handle(record("%d", "no number"))
     collector.handle(record("\udc80"))
     collector.handle(record("x" * 100_000))

@@ -1,0 +1,166 @@
+"""Metrics as plain data, in both forms: Prometheus' text and OpenTelemetry's wire format.
+
+A family has OpenTelemetry's name and unit; Prometheus' name follows from them by its conventions: `treadle.loop.errors`
+is `treadle_loop_errors_total`, `treadle.node.duration` in `s` is `treadle_node_duration_seconds`. Families are made
+anew each time from what is there, so that series of a loop that is gone are gone too.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import accumulate
+from typing import Any, Final, Literal, NamedTuple
+
+from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportMetricsServiceRequest
+from opentelemetry.proto.common.v1.common_pb2 import InstrumentationScope
+from opentelemetry.proto.metrics.v1 import metrics_pb2 as pb
+from opentelemetry.proto.resource.v1.resource_pb2 import Resource
+
+from treadle.telemetry.conventions import ERROR_TYPE, MESSAGING_DESTINATION_NAME, SCHEMA_URL, SCOPE
+from treadle.telemetry.encoding import pairs
+
+Kind = Literal["counter", "gauge", "histogram"]
+Labels = Mapping[str, str]
+
+_SUFFIXES: Final = {"s": "seconds", "By": "bytes", "1/s": "per_second"}
+# Every second power of two of nanoseconds from 1 us to 69 s: finer ones would be three times as many series.
+_FIRST, _LAST, _STEP = 10, 36, 2
+BOUNDS_S: Final = tuple(2**exponent / 1e9 for exponent in range(_FIRST, _LAST + 1, _STEP))
+_CUMULATIVE: Final = pb.AGGREGATION_TEMPORALITY_CUMULATIVE
+
+
+class Distribution(NamedTuple):
+    """How often something took how long: `counts` by BOUNDS_S, those above the last one at the end."""
+
+    counts: tuple[int, ...]
+    total_s: float
+
+
+@dataclass(slots=True)
+class Family:
+    """One metric with all its series. `unit` is UCUM, as OpenTelemetry wants it."""
+
+    name: str
+    kind: Kind
+    unit: str
+    help: str
+    samples: list[tuple[Labels, float]] = field(default_factory=list)
+    distributions: list[tuple[Labels, Distribution]] = field(default_factory=list)
+
+    def add(self, labels: Labels, value: float) -> None:
+        """Add a series."""
+        self.samples.append((labels, value))
+
+    @property
+    def prometheus_name(self) -> str:
+        """Return the name that it has in Prometheus."""
+        parts = [self.name.replace(".", "_")]
+        rate = "1/s" if self.unit.endswith("/s") else self.unit
+        suffix = _SUFFIXES.get(rate)
+        if suffix is not None and not parts[0].endswith(f"_{suffix}"):
+            parts.append(suffix)
+        if self.kind == "counter":
+            parts.append("total")
+        return "_".join(parts)
+
+
+def distribution(log2_ns: Sequence[int]) -> Distribution:
+    """Make one of a histogram whose bucket `i` counts durations from 2^i to 2^(i+1) ns; its sum is an estimate."""
+    counts = [0] * (len(BOUNDS_S) + 1)
+    total = 0.0
+    for exponent, count in enumerate(log2_ns):
+        if count:
+            upper = exponent + 1
+            at = max(0, math.ceil((upper - _FIRST) / _STEP))
+            counts[min(at, len(BOUNDS_S))] += count
+            total += count * 1.5 * 2**exponent / 1e9
+    return Distribution(tuple(counts), total)
+
+
+def text(families: Iterable[Family]) -> str:
+    """Return families as a page for Prometheus, version 0.0.4 of its format."""
+    return "".join(f"{line}\n" for family in families for line in _lines(family))
+
+
+def _lines(family: Family) -> Iterator[str]:
+    name = family.prometheus_name
+    yield f"# HELP {name} {family.help}"
+    yield f"# TYPE {name} {family.kind}"
+    for labels, value in family.samples:
+        yield f"{name}{_labels(labels)} {_number(value)}"
+    for labels, found in family.distributions:
+        sums = accumulate(found.counts)
+        for bound, below in zip((*(f"{each:g}" for each in BOUNDS_S), "+Inf"), sums, strict=True):
+            yield f"{name}_bucket{_labels({**labels, 'le': bound})} {below}"
+        yield f"{name}_sum{_labels(labels)} {_number(found.total_s)}"
+        yield f"{name}_count{_labels(labels)} {sum(found.counts)}"
+
+
+def _number(value: float) -> str:
+    # `g` keeps six digits: a counter has to be told to the last one.
+    return str(int(value)) if value == int(value) else repr(float(value))
+
+
+def _labels(labels: Labels) -> str:
+    if not labels:
+        return ""
+    return "{" + ",".join(f'{key}="{_escaped(value)}"' for key, value in labels.items()) + "}"
+
+
+def _escaped(value: str) -> str:
+    return value.replace("\\", r"\\").replace('"', r"\"").replace("\n", r"\n")
+
+
+def encode_metrics(families: Iterable[Family], resource: Resource, *, since_ns: int, now_ns: int) -> tuple[bytes, int]:
+    """Return an export request for families, and how many data points it holds."""
+    request = ExportMetricsServiceRequest()
+    of_resource = request.resource_metrics.add(resource=resource, schema_url=SCHEMA_URL)
+    of_scope = of_resource.scope_metrics.add(scope=InstrumentationScope(name=SCOPE), schema_url=SCHEMA_URL)
+    points = 0
+    for family in families:
+        times: dict[str, Any] = {"start_time_unix_nano": since_ns, "time_unix_nano": now_ns}
+        metric = of_scope.metrics.add(name=family.name, description=family.help, unit=family.unit)
+        _fill(metric, family, times)
+        points += len(family.samples) + len(family.distributions)
+    return request.SerializeToString(), points
+
+
+def _fill(metric: pb.Metric, family: Family, times: Mapping[str, Any]) -> None:
+    if family.kind == "histogram":
+        metric.histogram.aggregation_temporality = _CUMULATIVE
+        for labels, found in family.distributions:
+            metric.histogram.data_points.add(
+                attributes=_attributes(labels),
+                count=sum(found.counts),
+                sum=found.total_s,
+                bucket_counts=found.counts,
+                explicit_bounds=BOUNDS_S,
+                **times,
+            )
+        return
+    if family.kind == "counter":
+        metric.sum.aggregation_temporality = _CUMULATIVE
+        metric.sum.is_monotonic = True
+    points: Any = metric.sum.data_points if family.kind == "counter" else metric.gauge.data_points
+    points.extend([_point(labels, value, times) for labels, value in family.samples])
+
+
+def _point(labels: Labels, value: float, times: Mapping[str, Any]) -> pb.NumberDataPoint:
+    if value == int(value):
+        return pb.NumberDataPoint(attributes=_attributes(labels), as_int=int(value), **times)
+    return pb.NumberDataPoint(attributes=_attributes(labels), as_double=value, **times)
+
+
+def _attributes(labels: Labels) -> Any:
+    """Name labels as attributes of spans are named."""
+    return pairs({_NAMES.get(key, key): value for key, value in labels.items()})
+
+
+# Labels that are attributes of spans too.
+_NAMES: Final = {
+    **{key: f"treadle.{key}" for key in ("namespace", "workflow", "loop", "replica", "node", "agent", "pool", "state")},
+    "queue": MESSAGING_DESTINATION_NAME,
+    "error_type": ERROR_TYPE,
+}

@@ -1,0 +1,1 @@
+"""The controller's telemetry: spans of calls and assignments, and what is sent to a collector."""

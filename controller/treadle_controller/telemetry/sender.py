@@ -1,0 +1,71 @@
+"""What the controller sends to a collector: spans as they come, the metrics of the whole cluster every so often."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import socket
+import time
+from collections.abc import Awaitable, Callable
+from importlib.metadata import version
+from typing import Final
+
+from treadle.telemetry import conventions as c
+from treadle.telemetry.encoding import encode_spans, resource_of
+from treadle.telemetry.export import Exporter
+from treadle.telemetry.metrics import Family, encode_metrics
+from treadle.telemetry.span import Span
+
+MAX_KEPT: Final = 5_000  # spans between two batches
+GATHER_S: Final = 0.5
+
+
+class Sender:
+    """On the controller's event loop; the exporter has a thread of its own."""
+
+    def __init__(self, endpoint: str, name: str, namespace: str, interval_s: float) -> None:
+        self.exporter = Exporter(endpoint)
+        self._interval_s = interval_s
+        self._since_ns = time.time_ns()
+        self._spans: list[Span] = []
+        self._resource = resource_of(
+            {
+                c.SERVICE_NAME: "treadle-controller",
+                c.SERVICE_NAMESPACE: namespace,
+                c.SERVICE_INSTANCE_ID: name,
+                c.SERVICE_VERSION: version("treadle"),
+                c.HOST_NAME: socket.gethostname(),
+                c.PROCESS_PID: os.getpid(),
+            }
+        )
+
+    def take(self, span: Span) -> None:
+        """Keep a span for the next batch."""
+        if len(self._spans) >= MAX_KEPT:
+            self.exporter.drop("traces", 1)
+        else:
+            self._spans.append(span)
+
+    async def run(self, families: Callable[[], Awaitable[list[Family]]]) -> None:
+        """Send for ever."""
+        self.exporter.start()
+        due = time.monotonic()
+        while True:
+            if time.monotonic() >= due:
+                due = time.monotonic() + self._interval_s
+                body, points = encode_metrics(
+                    await families(), self._resource, since_ns=self._since_ns, now_ns=time.time_ns()
+                )
+                self.exporter.send("metrics", body, points)
+            self._flush()
+            await asyncio.sleep(min(GATHER_S, self._interval_s))
+
+    async def stop(self) -> None:
+        """Send what is left, for a moment."""
+        self._flush()
+        await asyncio.to_thread(self.exporter.stop)
+
+    def _flush(self) -> None:
+        spans, self._spans = self._spans, []
+        if spans:
+            self.exporter.send("traces", encode_spans(spans, self._resource), len(spans))
