@@ -101,8 +101,7 @@ class Loops:
         return [record for record in self._records.values() if record.run is not None]
 
     @property
-    def records(self) -> list[Record]:
-        """All loops that are known here."""
+    def records(self) -> list[Record]:  # all that are known here
         return list(self._records.values())
 
     def placed(self, run: int) -> Address | None:
@@ -304,15 +303,15 @@ class Loops:
 
     def _began(self, run: int, incarnation: int, began: float) -> None:
         placed = self._placed.get(run)
-        if placed is not None and placed.record.run is not None:
-            placed.record.run.began = began
-            placed.record.run.incarnation = placed.record.incarnation = incarnation
-            placed.record.process_id, placed.record.outages, placed.record.why = placed.child.pid, 0, None
-            self.report(placed.record)
-            took_ms = (began - placed.record.run.requested) * 1000
-            message = f"incarnation {incarnation} runs in process {placed.child.pid}, {took_ms:.1f} ms after its start"
-            self._reporter.event(placed.record.address, "loop-started", message)
-            self._reporter.began(placed.record)
+        if placed is not None and (started := placed.record.run) is not None:
+            record, pid = placed.record, placed.child.pid
+            started.began, started.incarnation, record.incarnation = began, incarnation, incarnation
+            record.process_id, record.outages, record.why = pid, 0, None
+            self.report(record)
+            took_ms = (began - started.requested) * 1000
+            message = f"incarnation {incarnation} runs in process {pid}, {took_ms:.1f} ms after its start"
+            self._reporter.event(record.address, "loop-started", message)
+            self._reporter.began(record)
 
     def _figures(self, run: int, figures: Figures) -> None:
         placed = self._placed.get(run)
