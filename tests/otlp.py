@@ -59,7 +59,8 @@ class GotSpan:
 class Receiver:
     """Keeps spans, metrics and log records. `refuse`: answer every call with this status instead."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, keep: bool = True) -> None:
+        self.keeps = keep
         self.refuse: grpc.StatusCode | None = None
         self.hold: threading.Event | None = None  # calls wait for it
         self.calls = 0
@@ -69,7 +70,7 @@ class Receiver:
         self._news = threading.Condition()
         self._server = grpc.server(ThreadPoolExecutor(8))
         self.port = self._server.add_insecure_port("127.0.0.1:0")
-        for add, keep, answer in (
+        for add, kept, answer in (
             (
                 trace_service_pb2_grpc.add_TraceServiceServicer_to_server,
                 self._traces,
@@ -86,7 +87,7 @@ class Receiver:
                 logs_service_pb2.ExportLogsServiceResponse,
             ),
         ):
-            add(_Service(self, keep, answer), self._server)  # type: ignore[no-untyped-call]
+            add(_Service(self, kept, answer), self._server)  # type: ignore[no-untyped-call]
 
     @property
     def endpoint(self) -> str:
@@ -101,7 +102,8 @@ class Receiver:
         if self.refuse is not None:
             context.abort(self.refuse, "as the test wants it")
         with self._news:
-            keep.append(request)
+            if self.keeps:
+                keep.append(request)
             self._news.notify_all()
 
     def start(self) -> Receiver:
@@ -162,9 +164,9 @@ class _Service:
 
 
 @contextmanager
-def receiver() -> Iterator[Receiver]:
+def receiver(*, keep: bool = True) -> Iterator[Receiver]:
     """Run a receiver for the length of a block."""
-    running = Receiver().start()
+    running = Receiver(keep=keep).start()
     try:
         yield running
     finally:

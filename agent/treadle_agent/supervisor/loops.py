@@ -308,9 +308,8 @@ class Loops:
             started.began, started.incarnation, record.incarnation = began, incarnation, incarnation
             record.process_id, record.outages, record.why = pid, 0, None
             self.report(record)
-            took_ms = (began - started.requested) * 1000
-            message = f"incarnation {incarnation} runs in process {pid}, {took_ms:.1f} ms after its start"
-            self._reporter.event(record.address, "loop-started", message)
+            took = f"{(began - started.requested) * 1000:.1f} ms after its start"
+            self._reporter.event(record.address, "loop-started", f"incarnation {incarnation} in process {pid}, {took}")
             self._reporter.began(record)
 
     def _figures(self, run: int, figures: Figures) -> None:
