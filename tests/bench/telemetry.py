@@ -1,8 +1,8 @@
 """What telemetry costs: work per CPU second of all processes of an agent, with telemetry over without it.
 
-Agents' own supervisors, hosts and exporters, one for each way of telemetry, take turns at the same work: a loop of three
-nodes that pushes nothing, and messages from loop to loop through a real server. CPU is that of supervisor, forkserver,
-hosts and loop processes. The collector is a process of its own, and so is the server; neither counts.
+Agents without a session, each with its own supervisor, hosts and exporter, one for each way of telemetry, take turns at
+the same work: a loop of three nodes that pushes nothing, and messages from loop to loop through a real server. CPU is
+that of supervisor, forkserver, hosts and loop processes; the collector and the server are processes that do not count.
 
 export_on_vs_off        a collector, metrics every second, no iteration sampled
 sampled_default_vs_off  the same, and the default: 1 %, at most 50 new traces a second and host

@@ -10,6 +10,7 @@ import asyncio
 import inspect
 from concurrent.futures import ThreadPoolExecutor
 from contextvars import copy_context
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from treadle.loop.ports import DirectPort, InlinePort, OwnLoopPort, Port, TaskPort, WorkerPort
@@ -111,7 +112,7 @@ class TaskMode:
 
         def on_worker(*arguments: Any) -> Any:
             # With the context of the loop: the run it belongs to, and the span it is in.
-            return run(worker, copy_context().run, hook, *arguments)
+            return run(worker, partial(copy_context().run, hook, *arguments))
 
         return on_worker, True
 
