@@ -30,7 +30,7 @@ from treadle.v1 import loop_pb2 as treadle_dot_v1_dot_loop__pb2
 from treadle.v1 import node_type_pb2 as treadle_dot_v1_dot_node__type__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n#treadle/v1/dispatcher_service.proto\x12\ntreadle.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x16treadle/v1/agent.proto\x1a\x16treadle/v1/event.proto\x1a\x15treadle/v1/loop.proto\x1a\x1atreadle/v1/node_type.proto\"\xf5\x01\n\x0eSessionRequest\x12\x12\n\nsession_id\x18\x01 \x01(\t\x12\"\n\x05hello\x18\x02 \x01(\x0b\x32\x11.treadle.v1.HelloH\x00\x12*\n\theartbeat\x18\x03 \x01(\x0b\x32\x15.treadle.v1.HeartbeatH\x00\x12$\n\x06report\x18\x04 \x01(\x0b\x32\x12.treadle.v1.ReportH\x00\x12(\n\x08\x66\x61rewell\x18\x05 \x01(\x0b\x32\x14.treadle.v1.FarewellH\x00\x12$\n\x04logs\x18\x06 \x01(\x0b\x32\x14.treadle.v1.LogBatchH\x00\x42\t\n\x07message\"\xc1\x02\n\x0fSessionResponse\x12&\n\x07welcome\x18\x01 \x01(\x0b\x32\x13.treadle.v1.WelcomeH\x00\x12.\n\x0b\x61ssignments\x18\x02 \x01(\x0b\x32\x17.treadle.v1.AssignmentsH\x00\x12\x37\n\x10heartbeat_answer\x18\x03 \x01(\x0b\x32\x1b.treadle.v1.HeartbeatAnswerH\x00\x12\x31\n\rreport_answer\x18\x04 \x01(\x0b\x32\x18.treadle.v1.ReportAnswerH\x00\x12&\n\x07goodbye\x18\x05 \x01(\x0b\x32\x13.treadle.v1.GoodbyeH\x00\x12\x37\n\x10log_subscription\x18\x06 \x01(\x0b\x32\x1b.treadle.v1.LogSubscriptionH\x00\x42\t\n\x07message\"\xc9\x02\n\x05Hello\x12\r\n\x05\x61gent\x18\x01 \x01(\t\x12\x0f\n\x07\x62oot_id\x18\x02 \x01(\t\x12\x0f\n\x07version\x18\x03 \x01(\t\x12-\n\x06labels\x18\x04 \x03(\x0b\x32\x1d.treadle.v1.Hello.LabelsEntry\x12 \n\x05slots\x18\x05 \x01(\x0b\x32\x11.treadle.v1.Slots\x12(\n\nnode_types\x18\x06 \x03(\x0b\x32\x14.treadle.v1.NodeType\x12\'\n\x07running\x18\x07 \x03(\x0b\x32\x16.treadle.v1.LoopStatus\x12*\n\x0e\x63\x61talog_errors\x18\x08 \x03(\x0b\x32\x12.treadle.v1.Reason\x12\x10\n\x08protocol\x18\t \x01(\x05\x1a-\n\x0bLabelsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"\xc9\x01\n\x07Welcome\x12\x12\n\nsession_id\x18\x01 \x01(\t\x12\x35\n\x12heartbeat_interval\x18\x02 \x01(\x0b\x32\x19.google.protobuf.Duration\x12(\n\x05lease\x18\x03 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x12\n\ncontroller\x18\x04 \x01(\t\x12\x11\n\tnamespace\x18\x05 \x01(\t\x12\x10\n\x08redis_id\x18\x06 \x01(\t\x12\x10\n\x08protocol\x18\x07 \x01(\x05\"\xac\x01\n\x0b\x41ssignments\x12)\n\x04kind\x18\x01 \x01(\x0e\x32\x1b.treadle.v1.AssignmentsKind\x12\x12\n\napplies_to\x18\x02 \x01(\x03\x12\x12\n\nresults_in\x18\x03 \x01(\x03\x12#\n\x03set\x18\x04 \x03(\x0b\x32\x16.treadle.v1.Assignment\x12%\n\x08releases\x18\x05 \x03(\x0b\x32\x13.treadle.v1.Release\"\xa0\x01\n\rAssignedQueue\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x1b\n\x0elimit_messages\x18\x02 \x01(\x03H\x00\x88\x01\x01\x12\x18\n\x0blimit_bytes\x18\x03 \x01(\x03H\x01\x88\x01\x01\x12\x13\n\x0b\x64rop_oldest\x18\x04 \x01(\x08\x12\x12\n\nnever_ends\x18\x05 \x01(\x08\x42\x11\n\x0f_limit_messagesB\x0e\n\x0c_limit_bytes\"\xed\x01\n\nAssignment\x12!\n\x04loop\x18\x01 \x01(\x0b\x32\x13.treadle.v1.LoopRef\x12\r\n\x05\x65poch\x18\x02 \x01(\x03\x12\x10\n\x08sequence\x18\x03 \x01(\x03\x12\x10\n\x08revision\x18\x04 \x01(\x03\x12/\n\rdesired_state\x18\x05 \x01(\x0e\x32\x18.treadle.v1.DesiredState\x12\x11\n\tplan_json\x18\x06 \x01(\x0c\x12)\n\x06queues\x18\x07 \x03(\x0b\x32\x19.treadle.v1.AssignedQueue\x12\x1a\n\x12restart_generation\x18\x08 \x01(\x03\";\n\x07Release\x12!\n\x04loop\x18\x01 \x01(\x0b\x32\x13.treadle.v1.LoopRef\x12\r\n\x05\x65poch\x18\x02 \x01(\x03\"\xc1\x01\n\tHeartbeat\x12\x10\n\x08sequence\x18\x01 \x01(\x03\x12(\n\x08statuses\x18\x02 \x03(\x0b\x32\x16.treadle.v1.LoopStatus\x12\x17\n\x0fredis_reachable\x18\x03 \x01(\x08\x12-\n\nround_trip\x18\x04 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x30\n\rredis_silence\x18\x05 \x01(\x0b\x32\x19.google.protobuf.Duration\"o\n\x0fHeartbeatAnswer\x12\x10\n\x08sequence\x18\x01 \x01(\x03\x12\x13\n\x0b\x61ssignments\x18\x02 \x01(\x03\x12\x35\n\x12heartbeat_interval\x18\x03 \x01(\x0b\x32\x19.google.protobuf.Duration\"g\n\x06Report\x12\x10\n\x08sequence\x18\x01 \x01(\x03\x12(\n\x08statuses\x18\x02 \x03(\x0b\x32\x16.treadle.v1.LoopStatus\x12!\n\x06\x65vents\x18\x03 \x03(\x0b\x32\x11.treadle.v1.Event\"K\n\x0cReportAnswer\x12\x10\n\x08sequence\x18\x01 \x01(\x03\x12)\n\x07\x61nswers\x18\x02 \x03(\x0e\x32\x18.treadle.v1.StatusAnswer\"7\n\x08\x46\x61rewell\x12+\n\x08\x64\x65\x61\x64line\x18\x01 \x01(\x0b\x32\x19.google.protobuf.Duration\"-\n\x07Goodbye\x12\"\n\x06reason\x18\x01 \x01(\x0b\x32\x12.treadle.v1.Reason\"O\n\x08LogBatch\x12\"\n\x05lines\x18\x01 \x03(\x0b\x32\x13.treadle.v1.LogLine\x12\x0f\n\x07\x64ropped\x18\x02 \x01(\x03\x12\x0e\n\x06recall\x18\x03 \x01(\x03\"\\\n\x0fLogSubscription\x12\"\n\x05loops\x18\x01 \x03(\x0b\x32\x13.treadle.v1.LoopRef\x12%\n\x06recall\x18\x02 \x01(\x0b\x32\x15.treadle.v1.LogRecall\"k\n\tLogRecall\x12\n\n\x02id\x18\x01 \x01(\x03\x12\"\n\x05loops\x18\x02 \x03(\x0b\x32\x13.treadle.v1.LoopRef\x12.\n\nsince_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp*t\n\x0f\x41ssignmentsKind\x12 \n\x1c\x41SSIGNMENTS_KIND_UNSPECIFIED\x10\x00\x12\x1d\n\x19\x41SSIGNMENTS_KIND_COMPLETE\x10\n\x12 \n\x1c\x41SSIGNMENTS_KIND_INCREMENTAL\x10\x14*d\n\x0cStatusAnswer\x12\x1d\n\x19STATUS_ANSWER_UNSPECIFIED\x10\x00\x12\x1a\n\x16STATUS_ANSWER_ACCEPTED\x10\n\x12\x19\n\x15STATUS_ANSWER_IGNORED\x10\x14\x32[\n\x11\x44ispatcherService\x12\x46\n\x07Session\x12\x1a.treadle.v1.SessionRequest\x1a\x1b.treadle.v1.SessionResponse(\x01\x30\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n#treadle/v1/dispatcher_service.proto\x12\ntreadle.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x16treadle/v1/agent.proto\x1a\x16treadle/v1/event.proto\x1a\x15treadle/v1/loop.proto\x1a\x1atreadle/v1/node_type.proto\"\xf5\x01\n\x0eSessionRequest\x12\x12\n\nsession_id\x18\x01 \x01(\t\x12\"\n\x05hello\x18\x02 \x01(\x0b\x32\x11.treadle.v1.HelloH\x00\x12*\n\theartbeat\x18\x03 \x01(\x0b\x32\x15.treadle.v1.HeartbeatH\x00\x12$\n\x06report\x18\x04 \x01(\x0b\x32\x12.treadle.v1.ReportH\x00\x12(\n\x08\x66\x61rewell\x18\x05 \x01(\x0b\x32\x14.treadle.v1.FarewellH\x00\x12$\n\x04logs\x18\x06 \x01(\x0b\x32\x14.treadle.v1.LogBatchH\x00\x42\t\n\x07message\"\xc1\x02\n\x0fSessionResponse\x12&\n\x07welcome\x18\x01 \x01(\x0b\x32\x13.treadle.v1.WelcomeH\x00\x12.\n\x0b\x61ssignments\x18\x02 \x01(\x0b\x32\x17.treadle.v1.AssignmentsH\x00\x12\x37\n\x10heartbeat_answer\x18\x03 \x01(\x0b\x32\x1b.treadle.v1.HeartbeatAnswerH\x00\x12\x31\n\rreport_answer\x18\x04 \x01(\x0b\x32\x18.treadle.v1.ReportAnswerH\x00\x12&\n\x07goodbye\x18\x05 \x01(\x0b\x32\x13.treadle.v1.GoodbyeH\x00\x12\x37\n\x10log_subscription\x18\x06 \x01(\x0b\x32\x1b.treadle.v1.LogSubscriptionH\x00\x42\t\n\x07message\"\xc9\x02\n\x05Hello\x12\r\n\x05\x61gent\x18\x01 \x01(\t\x12\x0f\n\x07\x62oot_id\x18\x02 \x01(\t\x12\x0f\n\x07version\x18\x03 \x01(\t\x12-\n\x06labels\x18\x04 \x03(\x0b\x32\x1d.treadle.v1.Hello.LabelsEntry\x12 \n\x05slots\x18\x05 \x01(\x0b\x32\x11.treadle.v1.Slots\x12(\n\nnode_types\x18\x06 \x03(\x0b\x32\x14.treadle.v1.NodeType\x12\'\n\x07running\x18\x07 \x03(\x0b\x32\x16.treadle.v1.LoopStatus\x12*\n\x0e\x63\x61talog_errors\x18\x08 \x03(\x0b\x32\x12.treadle.v1.Reason\x12\x10\n\x08protocol\x18\t \x01(\x05\x1a-\n\x0bLabelsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"\xc9\x01\n\x07Welcome\x12\x12\n\nsession_id\x18\x01 \x01(\t\x12\x35\n\x12heartbeat_interval\x18\x02 \x01(\x0b\x32\x19.google.protobuf.Duration\x12(\n\x05lease\x18\x03 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x12\n\ncontroller\x18\x04 \x01(\t\x12\x11\n\tnamespace\x18\x05 \x01(\t\x12\x10\n\x08redis_id\x18\x06 \x01(\t\x12\x10\n\x08protocol\x18\x07 \x01(\x05\"\xac\x01\n\x0b\x41ssignments\x12)\n\x04kind\x18\x01 \x01(\x0e\x32\x1b.treadle.v1.AssignmentsKind\x12\x12\n\napplies_to\x18\x02 \x01(\x03\x12\x12\n\nresults_in\x18\x03 \x01(\x03\x12#\n\x03set\x18\x04 \x03(\x0b\x32\x16.treadle.v1.Assignment\x12%\n\x08releases\x18\x05 \x03(\x0b\x32\x13.treadle.v1.Release\"\xa0\x01\n\rAssignedQueue\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x1b\n\x0elimit_messages\x18\x02 \x01(\x03H\x00\x88\x01\x01\x12\x18\n\x0blimit_bytes\x18\x03 \x01(\x03H\x01\x88\x01\x01\x12\x13\n\x0b\x64rop_oldest\x18\x04 \x01(\x08\x12\x12\n\nnever_ends\x18\x05 \x01(\x08\x42\x11\n\x0f_limit_messagesB\x0e\n\x0c_limit_bytes\"\x82\x02\n\nAssignment\x12!\n\x04loop\x18\x01 \x01(\x0b\x32\x13.treadle.v1.LoopRef\x12\r\n\x05\x65poch\x18\x02 \x01(\x03\x12\x10\n\x08sequence\x18\x03 \x01(\x03\x12\x10\n\x08revision\x18\x04 \x01(\x03\x12/\n\rdesired_state\x18\x05 \x01(\x0e\x32\x18.treadle.v1.DesiredState\x12\x11\n\tplan_json\x18\x06 \x01(\x0c\x12)\n\x06queues\x18\x07 \x03(\x0b\x32\x19.treadle.v1.AssignedQueue\x12\x1a\n\x12restart_generation\x18\x08 \x01(\x03\x12\x13\n\x0btraceparent\x18\t \x01(\t\";\n\x07Release\x12!\n\x04loop\x18\x01 \x01(\x0b\x32\x13.treadle.v1.LoopRef\x12\r\n\x05\x65poch\x18\x02 \x01(\x03\"\xc1\x01\n\tHeartbeat\x12\x10\n\x08sequence\x18\x01 \x01(\x03\x12(\n\x08statuses\x18\x02 \x03(\x0b\x32\x16.treadle.v1.LoopStatus\x12\x17\n\x0fredis_reachable\x18\x03 \x01(\x08\x12-\n\nround_trip\x18\x04 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x30\n\rredis_silence\x18\x05 \x01(\x0b\x32\x19.google.protobuf.Duration\"o\n\x0fHeartbeatAnswer\x12\x10\n\x08sequence\x18\x01 \x01(\x03\x12\x13\n\x0b\x61ssignments\x18\x02 \x01(\x03\x12\x35\n\x12heartbeat_interval\x18\x03 \x01(\x0b\x32\x19.google.protobuf.Duration\"g\n\x06Report\x12\x10\n\x08sequence\x18\x01 \x01(\x03\x12(\n\x08statuses\x18\x02 \x03(\x0b\x32\x16.treadle.v1.LoopStatus\x12!\n\x06\x65vents\x18\x03 \x03(\x0b\x32\x11.treadle.v1.Event\"K\n\x0cReportAnswer\x12\x10\n\x08sequence\x18\x01 \x01(\x03\x12)\n\x07\x61nswers\x18\x02 \x03(\x0e\x32\x18.treadle.v1.StatusAnswer\"7\n\x08\x46\x61rewell\x12+\n\x08\x64\x65\x61\x64line\x18\x01 \x01(\x0b\x32\x19.google.protobuf.Duration\"-\n\x07Goodbye\x12\"\n\x06reason\x18\x01 \x01(\x0b\x32\x12.treadle.v1.Reason\"O\n\x08LogBatch\x12\"\n\x05lines\x18\x01 \x03(\x0b\x32\x13.treadle.v1.LogLine\x12\x0f\n\x07\x64ropped\x18\x02 \x01(\x03\x12\x0e\n\x06recall\x18\x03 \x01(\x03\"\\\n\x0fLogSubscription\x12\"\n\x05loops\x18\x01 \x03(\x0b\x32\x13.treadle.v1.LoopRef\x12%\n\x06recall\x18\x02 \x01(\x0b\x32\x15.treadle.v1.LogRecall\"k\n\tLogRecall\x12\n\n\x02id\x18\x01 \x01(\x03\x12\"\n\x05loops\x18\x02 \x03(\x0b\x32\x13.treadle.v1.LoopRef\x12.\n\nsince_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp*t\n\x0f\x41ssignmentsKind\x12 \n\x1c\x41SSIGNMENTS_KIND_UNSPECIFIED\x10\x00\x12\x1d\n\x19\x41SSIGNMENTS_KIND_COMPLETE\x10\n\x12 \n\x1c\x41SSIGNMENTS_KIND_INCREMENTAL\x10\x14*d\n\x0cStatusAnswer\x12\x1d\n\x19STATUS_ANSWER_UNSPECIFIED\x10\x00\x12\x1a\n\x16STATUS_ANSWER_ACCEPTED\x10\n\x12\x19\n\x15STATUS_ANSWER_IGNORED\x10\x14\x32[\n\x11\x44ispatcherService\x12\x46\n\x07Session\x12\x1a.treadle.v1.SessionRequest\x1a\x1b.treadle.v1.SessionResponse(\x01\x30\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -39,10 +39,10 @@ if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_HELLO_LABELSENTRY']._loaded_options = None
   _globals['_HELLO_LABELSENTRY']._serialized_options = b'8\001'
-  _globals['_ASSIGNMENTSKIND']._serialized_start=2841
-  _globals['_ASSIGNMENTSKIND']._serialized_end=2957
-  _globals['_STATUSANSWER']._serialized_start=2959
-  _globals['_STATUSANSWER']._serialized_end=3059
+  _globals['_ASSIGNMENTSKIND']._serialized_start=2862
+  _globals['_ASSIGNMENTSKIND']._serialized_end=2978
+  _globals['_STATUSANSWER']._serialized_start=2980
+  _globals['_STATUSANSWER']._serialized_end=3080
   _globals['_SESSIONREQUEST']._serialized_start=216
   _globals['_SESSIONREQUEST']._serialized_end=461
   _globals['_SESSIONRESPONSE']._serialized_start=464
@@ -58,27 +58,27 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_ASSIGNEDQUEUE']._serialized_start=1499
   _globals['_ASSIGNEDQUEUE']._serialized_end=1659
   _globals['_ASSIGNMENT']._serialized_start=1662
-  _globals['_ASSIGNMENT']._serialized_end=1899
-  _globals['_RELEASE']._serialized_start=1901
-  _globals['_RELEASE']._serialized_end=1960
-  _globals['_HEARTBEAT']._serialized_start=1963
-  _globals['_HEARTBEAT']._serialized_end=2156
-  _globals['_HEARTBEATANSWER']._serialized_start=2158
-  _globals['_HEARTBEATANSWER']._serialized_end=2269
-  _globals['_REPORT']._serialized_start=2271
-  _globals['_REPORT']._serialized_end=2374
-  _globals['_REPORTANSWER']._serialized_start=2376
-  _globals['_REPORTANSWER']._serialized_end=2451
-  _globals['_FAREWELL']._serialized_start=2453
-  _globals['_FAREWELL']._serialized_end=2508
-  _globals['_GOODBYE']._serialized_start=2510
-  _globals['_GOODBYE']._serialized_end=2555
-  _globals['_LOGBATCH']._serialized_start=2557
-  _globals['_LOGBATCH']._serialized_end=2636
-  _globals['_LOGSUBSCRIPTION']._serialized_start=2638
-  _globals['_LOGSUBSCRIPTION']._serialized_end=2730
-  _globals['_LOGRECALL']._serialized_start=2732
-  _globals['_LOGRECALL']._serialized_end=2839
-  _globals['_DISPATCHERSERVICE']._serialized_start=3061
-  _globals['_DISPATCHERSERVICE']._serialized_end=3152
+  _globals['_ASSIGNMENT']._serialized_end=1920
+  _globals['_RELEASE']._serialized_start=1922
+  _globals['_RELEASE']._serialized_end=1981
+  _globals['_HEARTBEAT']._serialized_start=1984
+  _globals['_HEARTBEAT']._serialized_end=2177
+  _globals['_HEARTBEATANSWER']._serialized_start=2179
+  _globals['_HEARTBEATANSWER']._serialized_end=2290
+  _globals['_REPORT']._serialized_start=2292
+  _globals['_REPORT']._serialized_end=2395
+  _globals['_REPORTANSWER']._serialized_start=2397
+  _globals['_REPORTANSWER']._serialized_end=2472
+  _globals['_FAREWELL']._serialized_start=2474
+  _globals['_FAREWELL']._serialized_end=2529
+  _globals['_GOODBYE']._serialized_start=2531
+  _globals['_GOODBYE']._serialized_end=2576
+  _globals['_LOGBATCH']._serialized_start=2578
+  _globals['_LOGBATCH']._serialized_end=2657
+  _globals['_LOGSUBSCRIPTION']._serialized_start=2659
+  _globals['_LOGSUBSCRIPTION']._serialized_end=2751
+  _globals['_LOGRECALL']._serialized_start=2753
+  _globals['_LOGRECALL']._serialized_end=2860
+  _globals['_DISPATCHERSERVICE']._serialized_start=3082
+  _globals['_DISPATCHERSERVICE']._serialized_end=3173
 # @@protoc_insertion_point(module_scope)

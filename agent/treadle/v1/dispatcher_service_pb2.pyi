@@ -356,6 +356,7 @@ class Assignment(_message.Message):
     PLAN_JSON_FIELD_NUMBER: _builtins.int
     QUEUES_FIELD_NUMBER: _builtins.int
     RESTART_GENERATION_FIELD_NUMBER: _builtins.int
+    TRACEPARENT_FIELD_NUMBER: _builtins.int
     epoch: _builtins.int
     sequence: _builtins.int
     """Grows with each change to this assignment; statuses name it."""
@@ -365,6 +366,8 @@ class Assignment(_message.Message):
     """An execution plan of treadle.workflow, as JSON."""
     restart_generation: _builtins.int
     """Grows when somebody asks for a restart; the loop starts anew when it does."""
+    traceparent: _builtins.str
+    """The W3C's trace context of the controller's span, if this assignment is traced; else empty."""
     @_builtins.property
     def loop(self) -> _loop_pb2.LoopRef: ...
     @_builtins.property
@@ -380,10 +383,11 @@ class Assignment(_message.Message):
         plan_json: _builtins.bytes = ...,
         queues: _abc.Iterable[Global___AssignedQueue] | None = ...,
         restart_generation: _builtins.int = ...,
+        traceparent: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["loop", b"loop"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["desired_state", b"desired_state", "epoch", b"epoch", "loop", b"loop", "plan_json", b"plan_json", "queues", b"queues", "restart_generation", b"restart_generation", "revision", b"revision", "sequence", b"sequence"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["desired_state", b"desired_state", "epoch", b"epoch", "loop", b"loop", "plan_json", b"plan_json", "queues", b"queues", "restart_generation", b"restart_generation", "revision", b"revision", "sequence", b"sequence", "traceparent", b"traceparent"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
