@@ -43,6 +43,7 @@ _CODES: Final[dict[type[TreadleError], grpc.StatusCode]] = {
     QueueError: grpc.StatusCode.UNAVAILABLE,
     TreadleError: grpc.StatusCode.INTERNAL,
 }
+_QUEUE_REASONS: Final = {"FULL": "queue-full"}  # what a client can do something about
 _QUEUE_CODES: Final = {
     "FULL": grpc.StatusCode.RESOURCE_EXHAUSTED,
     "BAD_TYPE": grpc.StatusCode.FAILED_PRECONDITION,
@@ -116,6 +117,8 @@ def details_of(exc: TreadleError) -> list[Message]:
     """Return the details: always an ErrorInfo, and what belongs to the kind of error."""
     metadata = {key: str(value)[:128] for key, value in exc.details.items() if value not in (None, "")}
     reason = exc.reason if isinstance(exc, errors.Refused) else exc.code
+    if isinstance(exc, QueueError):
+        reason = _QUEUE_REASONS.get(exc.details.get("reason", ""), reason)
     details: list[Message] = [error_details_pb2.ErrorInfo(reason=reason, domain=DOMAIN, metadata=metadata)]
     if isinstance(exc, errors.InvalidRequest):
         violation = error_details_pb2.BadRequest.FieldViolation(

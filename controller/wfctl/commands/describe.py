@@ -131,6 +131,7 @@ def queue(settings: Settings, name: str) -> None:
             **{key.capitalize(): value for key, value in zip(table.columns, table.rows[0], strict=True)},
             External="yes" if found.external else "no",
             Hidden="yes" if found.hidden else "no",
+            Consumers=", ".join(one.name if one.connected else f"{one.name} (away)" for one in found.consumers),
             Server=_server(client),
         )
         _events(client, "", lambda event: event.kind == "queue" and event.name == name)

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import re
 import subprocess
+import sys
 from pathlib import Path
 
+import msgspec
 import pytest
+import redis
 
 from tests.acceptance.clients import cpp_suite
 from tests.acceptance.clients.npm import environment
-from tests.acceptance.clients.secured_cluster import SecuredCluster
+from tests.acceptance.clients.secured_cluster import ROOT, SecuredCluster
+from tests.acceptance.running import wait_until
 from tests.require import Require
 
 
@@ -34,3 +38,40 @@ def test_a_client_in_cpp_does_what_matters_most(secured: SecuredCluster, require
 def run(*command: str, cwd: Path, env: dict[str, str], load: str = "") -> subprocess.CompletedProcess[str]:
     known = environment({**env, "TREADLE_LOAD": load})
     return subprocess.run(command, cwd=cwd, env=known, check=False, capture_output=True, text=True, timeout=90)
+
+
+GUIDE = (ROOT / "protos" / "README.md").read_text()
+
+
+def block(language: str) -> str:
+    """Return the example of a language in the guide to the API."""
+    (found,) = re.findall(rf"^```{language}\n(.*?)^```$", GUIDE, re.MULTILINE | re.DOTALL)
+    return str(found)
+
+
+def test_the_examples_of_the_guide_do_what_it_says(secured: SecuredCluster, node: Path) -> None:
+    url = secured.controller.redis_url
+    secured.apply_queues("guide", ["orders", "bills"])
+    pushed = [run(sys.executable, "-c", block("python"), cwd=secured.folder, env={"REDIS_URL": url}) for _ in range(2)]
+    assert [one.stdout for one in pushed] == ["[b'OK', 1]\n", "[b'DUPLICATE', 1, 1]\n"], pushed[0].stderr
+
+    script = secured.folder / "guide.js"
+    script.write_text(block("js"))
+    known = environment({**secured.environment(), "NODE_PATH": str(node / "node_modules")})
+    with subprocess.Popen(["node", script], env=known) as program, redis.Redis.from_url(url) as queues:
+        wait_until(lambda: queues.hget("{default}:q:bills:m", "tail") == b"4", "three bills")
+        program.kill()
+        (entry,) = queues.xrange("{default}:q:bills")
+    bills = [payload for payload, _ in msgspec.msgpack.decode(entry[1][b"d"])]
+    assert bills == [{"order": n, "total": 10} for n in range(3)]
+    described = secured.wfctl("describe", "queue", "orders").out
+    assert re.search(r"^Consumers: +billing( \(away\))?$", described, re.MULTILINE), described
+
+
+def test_the_guide_quotes_the_suite_in_cpp() -> None:
+    assert block("cpp") in (ROOT / "tests/acceptance/clients/cpp/suite.cc").read_text()
+
+
+def test_every_page_that_the_guide_links_to_is_there() -> None:
+    for page in re.findall(r"\]\((?!https?:)([^)#]+)\)", GUIDE):
+        assert (ROOT / "protos" / page).exists(), page

@@ -15,6 +15,7 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 
 from tests.integration.controller.agent_client import ScriptedAgent
+from tests.integration.controller.consumer import reason
 from tests.integration.controller.test_apply import details
 from tests.integration.controller.world import Client, ControllerProcess, document, loop, reader
 from tests.servers import TestServer
@@ -230,7 +231,7 @@ async def test_a_loop_whose_queue_is_full_says_that_it_waits_for_room(controller
         fetching = await client.loops.ExplainLoop(pb.ExplainLoopRequest(workflow="orders", loop="fetch"))
         pricing = await client.loops.ExplainLoop(pb.ExplainLoopRequest(workflow="orders", loop="price"))
 
-    assert refused.value.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
+    assert reason(refused.value) == ("RESOURCE_EXHAUSTED", "queue-full")
     assert (fetching.reason.code, pricing.reason.code) == ("queue-full", "lagging")
 
 
