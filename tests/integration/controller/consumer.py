@@ -84,9 +84,12 @@ class Consumer:
         while answer.committed.seq < self.seq:
             answer = await self.answer()
 
+    async def say_no_more(self) -> None:
+        await self._call.done_writing()
+
     async def end(self) -> None:
         """Say that nothing more will come, and read to the end of the stream."""
-        await self._call.done_writing()
+        await self.say_no_more()
         while True:
             try:
                 await self.answer()

@@ -248,6 +248,40 @@ async def test_a_consumer_shares_a_queue_with_a_loop_and_gives_back_what_it_had_
             assert not (await state_of(client, "raw")).consumers
 
 
+async def test_consumers_that_share_a_queue_get_each_message_once_between_them(steady: ControllerProcess) -> None:
+    async with Client(steady.address) as client:
+        await apply(client, FLOW)
+        await push(client, "raw", [{"n": n} for n in range(40)])
+        async with Consumer(client, "raw", "left", limit=8) as alone:
+            await alone.messages(8)
+            await alone.commit(1, 4)
+            async with Consumer(client, "raw", "right", limit=8) as right:
+                with pytest.raises(aio.AioRpcError) as reset:
+                    await alone.answer()
+                assert reason(reset.value) == ("UNAVAILABLE", "consumer-reset")
+                async with Consumer(client, "raw", "left", limit=8) as left:
+                    seen, everything = list(range(4)), asyncio.Event()
+                    both = [asyncio.create_task(take(one, seen, everything)) for one in (left, right)]
+                    await everything.wait()
+                    for one in (left, right):
+                        await one.say_no_more()
+                    await asyncio.gather(*both)
+        assert sorted(seen) == list(range(40))
+        assert (await state_of(client, "raw")).depth == 0
+
+
+async def take(consumer: Consumer, seen: list[int], everything: asyncio.Event) -> None:
+    """Commit what comes until the stream ends."""
+    with contextlib.suppress(EOFError):
+        while True:
+            answer = await consumer.answer()
+            if answer.WhichOneof("message") == "batch":
+                seen += [payload["n"] for payload, _ in msgspec.msgpack.decode(answer.batch.items)]
+                await consumer.send(answer.batch.first, answer.batch.first + answer.batch.count - 1)
+            if len(seen) >= 40:
+                everything.set()
+
+
 async def test_a_rejected_message_is_a_dead_letter_and_comes_back_when_it_is_replayed(
     steady: ControllerProcess,
 ) -> None:
