@@ -21,6 +21,7 @@ from tests.cutting_proxy import CuttingProxy
 
 FAULTS = ("kill mover", "kill feeder", "kill both", "two movers", "cut connections", "kill controller")
 STEP = 120
+PATIENCE_S = 90.0
 
 
 @dataclass
@@ -101,7 +102,7 @@ class Moving:
                 self._wait_for_more()  # whoever lives since the last fault has to have moved some
                 self._hurt(fault)
             for program in (self.feeder, self.mover):
-                assert wait_until(program.outcome, f"{program.script} is done") == "done", self._log
+                assert wait_until(program.outcome, f"{program.script} is done", PATIENCE_S) == "done", self._log
         finally:
             self.feeder.clean_up()
             self.mover.clean_up()
@@ -131,7 +132,7 @@ class Moving:
 
     def _wait_for_more(self) -> None:
         try:
-            wait_until(partial(self._has_moved, self._moved() + STEP), f"{STEP} more messages")
+            wait_until(partial(self._has_moved, self._moved() + STEP), f"{STEP} more messages", PATIENCE_S)
         except AssertionError as exc:
             exc.add_note(self._log)
             raise
