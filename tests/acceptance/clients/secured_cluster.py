@@ -77,7 +77,7 @@ def secured_cluster(folder: Path) -> Iterator[SecuredCluster]:
         environment = {f"TREADLE_AGENT_{name}": value for name, value in tls.items()}
         agent = AgentProcess(controller.address, server.url, folder / "agent.log", **environment)
         try:
-            wait_until(lambda: cluster.wfctl("node-types", "show", "transform").code == 0, "the agent is there")
+            wait_until(lambda: cluster.wfctl("node-types", "show", "transform").code == 0, "the agent is there", 60.0)
             yield cluster
             assert agent.terminate() == 0
         finally:

@@ -59,7 +59,7 @@ def test_the_examples_of_the_guide_do_what_it_says(secured: SecuredCluster, node
     script.write_text(block("js"))
     known = environment({**secured.environment(), "NODE_PATH": str(node / "node_modules")})
     with subprocess.Popen(["node", script], env=known) as program, redis.Redis.from_url(url) as queues:
-        wait_until(lambda: queues.hget("{default}:q:bills:m", "tail") == b"4", "three bills")
+        wait_until(lambda: queues.hget("{default}:q:bills:m", "tail") == b"4", "three bills", 60.0)
         program.kill()
         (entry,) = queues.xrange("{default}:q:bills")
     bills = [payload for payload, _ in msgspec.msgpack.decode(entry[1][b"d"])]
