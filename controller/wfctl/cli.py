@@ -10,9 +10,11 @@ from collections.abc import Callable
 from typing import Any, Concatenate, Final, ParamSpec, TypeVar
 
 import click
+from click.core import ParameterSource
+from click.shell_completion import CompletionItem
 
 from wfctl.errors import BadUsage
-from wfctl.settings import DEFAULT_ADDRESS, Settings, resolve
+from wfctl.settings import DEFAULT_ADDRESS, ENVIRONMENT, Settings, resolve
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -45,6 +47,7 @@ VERBS: Final[dict[str, tuple[str, str]]] = {
     "events": ("wfctl.commands.events:events", "What happened, and what happens."),
     "top": ("wfctl.commands.top:top", "Live figures of loops and queues."),
     "why": ("wfctl.commands.why:why", "Say in one sentence why a loop does not run, lags or waits."),
+    "context": ("wfctl.commands.context:context", "Named sets of global options: ls, show, use, set, delete."),
     "version": ("wfctl.commands.version:version", "Print the version."),
     "completion": ("wfctl.commands.completion:completion", "Print shell completion for bash, zsh or fish."),
 }
@@ -67,6 +70,12 @@ class Duration(click.ParamType[float]):
 
 
 DURATION: Final = Duration()
+
+
+def global_flags() -> dict[str, Any]:
+    """Return the global options that the command line gave, without those of the environment."""
+    given: dict[str, Any] = click.get_current_context().find_root().ensure_object(dict)
+    return {key: value for key, value in given.items() if key not in given.get(ENVIRONMENT, ()) and key != ENVIRONMENT}
 
 
 def global_options(*, hidden: bool) -> list[click.Parameter]:
@@ -99,7 +108,48 @@ def _keep(ctx: click.Context, param: click.Parameter, value: Any) -> Any:
     if value is not None and param.name is not None:
         given: dict[str, Any] = ctx.find_root().ensure_object(dict)
         given[param.name] = value
+        named: frozenset[str] = given.get(ENVIRONMENT, frozenset())
+        from_it = ctx.get_parameter_source(param.name) is ParameterSource.ENVIRONMENT
+        given[ENVIRONMENT] = named | {param.name} if from_it else named - {param.name}
     return value
+
+
+class Name(click.ParamType[str]):
+    """What an argument names; the shell completes it with what there is."""
+
+    name = "text"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:  # noqa: ARG002 - click's interface
+        return str(value)
+
+    def shell_complete(self, ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
+        from wfctl.names import ARGUMENTS
+
+        known = ARGUMENTS.get(verb_of(ctx))
+        first = next((one for one in ctx.command.params if isinstance(one, click.Argument)), None)
+        if known is not None and (param is first or verb_of(ctx) == "get"):
+            return known(ctx, param, incomplete)
+        return [CompletionItem(incomplete, type="file")] if "FILE" in param.make_metavar(ctx) else []
+
+
+def verb_of(ctx: click.Context) -> str:
+    """Return the words of a verb, without the program's name."""
+    return ctx.command_path.partition(" ")[2]
+
+
+def write_examples(ctx: click.Context, formatter: click.HelpFormatter) -> None:
+    """Write the examples of a verb below its options."""
+    from wfctl.examples import text
+
+    lines = text(verb_of(ctx))
+    if lines:
+        formatter.write_paragraph()
+        formatter.write("Examples:\n")
+        for line in lines:
+            formatter.write(f"  {line}\n")
+
+
+NAME: Final = Name()
 
 
 class Verb(click.Command):
@@ -108,6 +158,12 @@ class Verb(click.Command):
     def __init__(self, *args: Any, **attrs: Any) -> None:
         super().__init__(*args, **attrs)
         self.params.extend(global_options(hidden=True))
+        for param in self.params:
+            if isinstance(param, click.Argument) and param.type is click.STRING:
+                param.type = NAME
+
+    def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        write_examples(ctx, formatter)
 
 
 class VerbGroup(click.Group):
@@ -164,6 +220,17 @@ def front() -> None:
 
     Global options may stand before or after the verb.
     """
+
+
+def with_output(function: Callable[Concatenate[Settings, P], R]) -> Callable[P, R]:
+    """Hand a verb that talks to nobody how it is to print, whatever contexts there are."""
+
+    @functools.wraps(function)
+    def call(*args: P.args, **kwargs: P.kwargs) -> R:
+        given: dict[str, Any] = click.get_current_context().find_root().ensure_object(dict)
+        return function(Settings(output=given.get("output", "table"), color=given.get("color")), *args, **kwargs)
+
+    return call
 
 
 def with_settings(function: Callable[Concatenate[Settings, P], R]) -> Callable[P, R]:

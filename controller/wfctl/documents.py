@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -56,3 +56,14 @@ def _content(file: Path) -> bytes:
         raise BadUsage(f"there is no {file}; name an existing document") from exc
     except OSError as exc:
         raise BadUsage(f"{file} can't be read: {exc.strerror or exc}") from exc
+
+
+def nodes_arguments(values: Sequence[str]) -> tuple[str, ...]:
+    """Return --nodes values with paths made absolute. Raises BadUsage for a path that is not there."""
+    found = []
+    for value in values:
+        is_path = value.endswith(".py") or "/" in value or Path(value).is_dir()
+        if is_path and not Path(value).exists():
+            raise BadUsage(f"--nodes {value}: there is no such file or folder")
+        found.append(str(Path(value).resolve()) if is_path else value)
+    return tuple(found)

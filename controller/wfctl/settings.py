@@ -1,20 +1,20 @@
-"""Where wfctl talks to and how it prints: flags over environment over the named context over defaults."""
+"""Where wfctl talks to and how it prints: flags, then --context, then the environment, then the current context."""
 
 from __future__ import annotations
 
-import difflib
-import os
-import tomllib
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, Final, Literal
 
+from wfctl import contexts
 from wfctl.errors import BadUsage
 
 Format = Literal["table", "wide", "json", "yaml", "name"]
 DEFAULT_ADDRESS: Final = "127.0.0.1:7420"
-_IN_A_CONTEXT: Final = ("address", "namespace", "cacert", "cert", "key", "token")
+ENVIRONMENT: Final = "_environment"  # among what is given: the names of those that the environment gave
+_ADDRESS: Final = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+):\d{1,5}|unix:.+|(dns|ipv4|ipv6):.+")
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,9 +43,15 @@ def resolve(given: Mapping[str, Any], *, config: Path | None = None) -> Settings
     Raises BadUsage for a context that does not exist or a configuration file that can't be read.
     """
     given = {name: value for name, value in given.items() if value is not None}
+    environment: frozenset[str] = given.pop(ENVIRONMENT, frozenset())
     name = given.pop("context", None)
-    base = read_context(config or default_path(), name)
+    known = contexts.load(config or contexts.default_path())
+    wanted = name or known.current
+    base = known.get(wanted) if wanted else {}
+    if name is not None and "context" not in environment:  # whoever names one means it, whatever the shell exports
+        given = {key: value for key, value in given.items() if key not in environment or key not in base}
     settings = Settings(**{**base, **given})
+    _check_address(settings.address)
     if settings.token and not settings.cacert and not _is_local(settings.address):
         raise BadUsage(
             f"a token is not sent in the clear to {settings.address}; name the server's authority with --cacert"
@@ -58,39 +64,9 @@ def resolve(given: Mapping[str, Any], *, config: Path | None = None) -> Settings
     return settings
 
 
-def default_path() -> Path:
-    """Return the path of the configuration file, which need not exist."""
-    home = os.environ.get("XDG_CONFIG_HOME") or "~/.config"
-    return Path(home).expanduser() / "wfctl" / "config.toml"
-
-
-def read_context(path: Path, name: str | None) -> dict[str, str]:
-    """Return one context of a configuration file: the named one, else its `current` one, else nothing."""
-    try:
-        document = tomllib.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        document = {}
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as exc:
-        raise BadUsage(f"{path} can't be read: {exc}") from exc
-    contexts: dict[str, dict[str, str]] = document.get("contexts", {})
-    name = name or document.get("current")
-    if name is None:
-        return {}
-    if name not in contexts:
-        known = ", ".join(sorted(contexts)) or "none"
-        raise BadUsage(f"there is no context {name!r} in {path}; it has: {known}")
-    return _checked(contexts[name], f"[contexts.{name}] of {path}")
-
-
-def _checked(context: Mapping[str, Any], where: str) -> dict[str, str]:
-    for key, value in context.items():
-        if key not in _IN_A_CONTEXT:
-            near = difflib.get_close_matches(key, _IN_A_CONTEXT, 1)
-            hint = f"did you mean {near[0]!r}?" if near else f"it takes {', '.join(_IN_A_CONTEXT)}"
-            raise BadUsage(f"{where}: {key!r} is not known; {hint}")
-        if not isinstance(value, str):
-            raise BadUsage(f"{where}: {key} has to be a string")
-    return dict(context)
+def _check_address(address: str) -> None:
+    if not _ADDRESS.fullmatch(address):
+        raise BadUsage(f"{address!r} is no address; write HOST:PORT, as in {DEFAULT_ADDRESS}")
 
 
 def _is_local(address: str) -> bool:

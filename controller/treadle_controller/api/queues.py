@@ -54,6 +54,8 @@ class QueueService(pb_grpc.QueueServiceServicer):
     @answers
     async def ListQueues(self, request: pb.ListQueuesRequest, context: Context) -> pb.ListQueuesResponse:
         namespace = self._api.namespace(request.namespace)
+        if request.workflow:
+            self._api.commands.workflow(request.workflow)
         page = pages.read_page(request.page_size, request.page_token, f"queues {namespace} {request.workflow}")
         named: defaultdict[str, list[QueueRecord]] = defaultdict(list)
         for record in self._image.queues.values():

@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import click
 
 from wfctl import documents
 from wfctl.cli import DURATION, Verb, with_settings
 from wfctl.documents import Document
+from wfctl.errors import BadUsage
 from wfctl.output import hint
 from wfctl.settings import Settings
 
 if TYPE_CHECKING:
     from wfctl.dev.cluster import ClusterConfig
+
+
+_SCHEMES: Final = ("redis://", "rediss://", "redis+sentinel://", "redis+cluster://")
 
 
 @click.command(cls=Verb)
@@ -54,9 +58,15 @@ def dev(settings: Settings, /, files: tuple[str, ...], limit: float | None, **op
     Shows what happens, ends by itself when all loops of the files have completed, and stops all on Ctrl-C.
     """
     given = documents.read(files)
-    from wfctl.dev.cluster import ClusterConfig, nodes_arguments
+    redis = options["redis"]
+    if redis is not None and not redis.startswith(_SCHEMES):
+        scheme = redis.partition("://")[0] if "://" in redis else "nothing"
+        raise BadUsage(f"--redis: the URL begins with {scheme!r}; it has to begin with one of {', '.join(_SCHEMES)}")
+    from wfctl.dev.cluster import ClusterConfig
 
-    config = ClusterConfig(namespace=settings.namespace, **{**options, "nodes": nodes_arguments(options["nodes"])})
+    config = ClusterConfig(
+        namespace=settings.namespace, **{**options, "nodes": documents.nodes_arguments(options["nodes"])}
+    )
     return _run(settings, config, given, limit)
 
 

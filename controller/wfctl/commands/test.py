@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from wfctl import documents
 from wfctl.cli import Verb, with_settings
 from wfctl.errors import BadUsage
 from wfctl.output import hint
@@ -28,7 +29,8 @@ def test(settings: Settings, files: tuple[str, ...], *, nodes: tuple[str, ...]) 
 
     Everything runs in this process, over queues in memory and on a clock of its own: no controller, no Redis.
     """
-    results = [(file, result) for file in files for result in _results(file, nodes)]
+    modules = documents.nodes_arguments(nodes)
+    results = [(file, result) for file in files for result in _results(file, modules)]
     if settings.output in {"json", "yaml"}:
         click.echo(json.dumps([{"file": file, **asdict(result)} for file, result in results], indent=2))
     else:

@@ -21,7 +21,7 @@ def validate(settings: Settings, files: tuple[str, ...], *, nodes: tuple[str, ..
     from wfctl.checking import Checker
 
     given = documents.read(files, stem=name)
-    checker = Checker(nodes)
+    checker = Checker(documents.nodes_arguments(nodes))
     for problem in checker.problems:
         hint(f"wfctl: {problem}")
     found = [finding for document in given for finding in checker.check(document).findings]

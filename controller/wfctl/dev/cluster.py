@@ -9,7 +9,7 @@ import shutil
 import socket
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Final
@@ -215,14 +215,3 @@ def _listens(address: str) -> bool:
 
 def _ending(code: int | None) -> str:
     return f"signal {-code}" if code is not None and code < 0 else f"exit code {code}"
-
-
-def nodes_arguments(values: Sequence[str]) -> tuple[str, ...]:
-    """Return --nodes values with paths made absolute. Raises BadUsage for a path that is not there."""
-    found = []
-    for value in values:
-        is_path = value.endswith(".py") or "/" in value or Path(value).is_dir()
-        if is_path and not Path(value).exists():
-            raise BadUsage(f"--nodes {value}: there is no such file or folder")
-        found.append(str(Path(value).resolve()) if is_path else value)
-    return tuple(found)
