@@ -65,5 +65,21 @@ def test_every_page_that_is_linked_is_there() -> None:
         assert (ROOT / page).is_file(), page
 
 
+@pytest.mark.requires("make")
+def test_the_commands_of_the_comparison_are_targets_of_make_and_its_pages_are_there() -> None:
+    page = ROOT / "deploy" / "comparison.md"
+    text = page.read_text()
+    commands = re.findall(r"^\$ (make [^#\n]+)", text, re.MULTILINE)
+
+    assert len(commands) == 4
+    for command in commands:
+        ran = subprocess.run([*command.split(), "-n"], cwd=ROOT, capture_output=True, check=False)
+        assert ran.returncode == 0, (command, ran.stderr)
+        bench = re.search(r"BENCH=(\w+)", command)
+        assert bench is None or (ROOT / "tests" / "bench" / f"{bench[1]}.py").is_file()
+    for link in re.findall(r"\]\(([^)#]+)", text):
+        assert (page.parent / link).is_file(), link
+
+
 def test_every_command_block_is_run_by_a_test() -> None:
     assert len(blocks("sh")) == 2
