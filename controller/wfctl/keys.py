@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import os
+import re
 import select
 import sys
 import termios
 import tty
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Final, Self
+
+_KEY: Final = re.compile(r"\x1b\[.|.", re.DOTALL)
 
 
 class Keys:
@@ -17,6 +20,7 @@ class Keys:
     def __init__(self) -> None:
         self._fd: int | None = None
         self._before: list[Any] = []
+        self._pressed: list[str] = []
 
     def __enter__(self) -> Self:
         if sys.stdin.isatty():
@@ -34,5 +38,8 @@ class Keys:
         if self._fd is None:
             select.select([], [], [], timeout_s)
             return ""
-        ready, _, _ = select.select([self._fd], [], [], timeout_s)
-        return os.read(self._fd, 8).decode(errors="replace") if ready else ""
+        if not self._pressed:
+            ready, _, _ = select.select([self._fd], [], [], timeout_s)
+            if ready:
+                self._pressed += _KEY.findall(os.read(self._fd, 64).decode(errors="replace"))
+        return self._pressed.pop(0) if self._pressed else ""

@@ -10,6 +10,7 @@ import struct
 import subprocess
 import sys
 import termios
+import time
 from typing import Any
 
 import pytest
@@ -128,7 +129,7 @@ def test_on_a_terminal_it_is_live_until_q(controller: Any) -> None:
     try:
         said = read_until(ours, b"w/fast")
         os.write(ours, b"jj\r")
-        said += read_until(ours, b"REPLICA")
+        said += read_until(ours, b"w/down  BACKOFF")
         os.write(ours, b"q")
         said += read_until(ours, None)
         assert live.wait(30) == 0, said
@@ -140,10 +141,11 @@ def test_on_a_terminal_it_is_live_until_q(controller: Any) -> None:
 
 def read_until(fd: int, mark: bytes | None) -> bytes:
     """Read what is shown until a mark is, or until the end."""
-    said = b""
+    said, deadline = b"", time.monotonic() + 60.0
     while mark is None or mark not in said:
         ready, _, _ = select.select([fd], [], [], 30.0)
         assert ready, said
+        assert time.monotonic() < deadline, said
         try:
             said += os.read(fd, 65536)
         except OSError:  # the other end is closed
