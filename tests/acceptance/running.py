@@ -23,7 +23,7 @@ from wfctl.__main__ import run
 ROOT = Path(__file__).resolve().parents[2]
 WORKFLOWS = ROOT / "deploy" / "workflows"
 MARK = "TREADLE_TEST_MARK"
-PATIENCE_S = 10.0
+PATIENCE_S = 40.0
 _TICK = threading.Event()
 T = TypeVar("T")
 
