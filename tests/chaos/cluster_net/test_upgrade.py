@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from importlib.metadata import version
 from pathlib import Path
 
@@ -12,6 +12,7 @@ import pytest
 import redis
 
 from tests.chaos.cluster_net.builds import NEWER, make_newer
+from tests.chaos.cluster_net.conftest import FAULT, row
 from tests.chaos.cluster_net.world import FEED, HAND, World, document, world
 from treadle.queues.keys import Keys
 from treadle.queues.tenure import LoopKey
@@ -80,8 +81,9 @@ def _run(cluster: World, name: str, build: Path | None) -> None:
 
 
 def test_a_rolling_upgrade_and_the_way_back_lose_nothing_and_pause_no_loop_for_long(
-    cluster: World, tmp_path: Path, minutes: float
+    cluster: World, tmp_path: Path, minutes: float, record_property: Callable[[str, object], None]
 ) -> None:
+    worst = []
     newer = make_newer(tmp_path / "newer")
     for _ in range(10 if minutes else 1):
         pauses = Pauses(cluster.server.url, FEED, HAND)
@@ -95,9 +97,11 @@ def test_a_rolling_upgrade_and_the_way_back_lose_nothing_and_pause_no_loop_for_l
         down = cluster.versions()
 
         longest_s = pauses.end()
+        worst.append(max(longest_s.values()))
         assert set(up.values()) == {NEWER}
         assert set(down.values()) == {version("treadle")}
         assert max(longest_s.values()) <= _BAR_S * (1.0 if minutes else 2.0), longest_s
         cluster.check_ledger()
         cluster.apply(document())
         cluster.until_commits(HAND)
+    record_property(FAULT, row("rolling upgrade and back", worst, _BAR_S))
