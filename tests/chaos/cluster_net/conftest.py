@@ -22,12 +22,11 @@ def table(rows: Sequence[tuple[str, ...]]) -> list[str]:
     """Lay rows out for people."""
     lines = [_HEAD, *rows]
     widths = [max(len(line[at]) for line in lines) for at in range(len(_HEAD))]
-    return [
-        "  ".join(
-            [line[0].ljust(widths[0]), *(cell.rjust(width) for cell, width in zip(line[1:], widths[1:], strict=True))]
-        )
-        for line in lines
-    ]
+    made = []
+    for line in lines:
+        cells = (cell.rjust(width) for cell, width in zip(line[1:], widths[1:], strict=True))
+        made.append("  ".join([line[0].ljust(widths[0]), *cells]))
+    return made
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
