@@ -2,7 +2,7 @@
 
 Two processes (three with a transform between), the product's LoopManager and tenures, dict payloads of 200 bytes,
 nothing on disk. Against the same server in the same run: redis-py one message at a time, and redis-benchmark, which
-only pushes.
+only pushes. The full run adds other people's queues (queue_others.py), and kills a worker of each at half way.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from collections.abc import Callable
 from multiprocessing.connection import Connection
 from typing import Any
 
-from tests.bench import queue_peers
+from tests.bench import queue_others, queue_peers
 from tests.bench.queue_loops import WORKFLOW, plan, run_loop
 from tests.servers import binary_of, redis_server
 from treadle.queues.admin import QueueAdmin
@@ -128,6 +128,50 @@ def brpop_latency(url: str, count: int, rate: float) -> list[float]:
     return [delay / 1e6 for delay in reports[1]["delays"]]
 
 
+def killed(url: str) -> tuple[int, int]:
+    """Return how many messages were lost and how many doubled by a kill of the transform at half way."""
+    namespace, count = "killed", 1_000_000
+    fill = plan("source", read=None, uses="bench.source", write="in", params={"count": count})
+    middle = plan("middle", read="in", uses="bench.pass", write="out")
+    chain(url, namespace, [fill], count)
+    prepare(url, namespace, [middle])
+    ours, theirs = _spawn.Pipe()
+    process = _spawn.Process(target=run_loop, args=(url, namespace, middle, theirs))
+    process.start()
+    _receive(ours)
+    ours.send("go")
+    moved = asyncio.run(_kill_half_way(url, namespace, process, count))
+    if not count // 2 <= moved < count:
+        message = f"the transform was killed after {moved} of {count} messages"
+        raise RuntimeError(message)
+    chain(url, namespace, [middle], count)
+    _, reports = chain(url, namespace, [plan("sink", read="out", uses="bench.tally", write=None)], count)
+    return queue_others.tally(reports[0]["noted"], count)
+
+
+async def _kill_half_way(url: str, namespace: str, process: Any, count: int) -> int:
+    async with QueueAdmin(url, namespace) as admin:
+        while (await admin.depths(["out"]))["out"].depth < count // 2:
+            pass  # each look waits for the server
+        process.kill()
+        process.join()
+        return (await admin.depths(["out"]))["out"].depth
+
+
+def others(url: str, rate: float) -> tuple[dict[str, float], dict[str, Any]]:
+    """Measure the peers; return ratios and figures."""
+    rates, kills = queue_others.rates(url), {"treadle": killed(url), **queue_others.kills(url)}
+    by_hand = rates.pop("streams")
+    ratios = {
+        "vs_best_peer": round(rate / max(rates.values()), 1),
+        "vs_hand_written_batches": round(rate / by_hand, 1),
+    }
+    figures: dict[str, Any] = {f"{name}_per_s": round(each) for name, each in rates.items()}
+    figures["hand_written_batches_per_s"] = round(by_hand)
+    figures |= {f"killed_{name}": f"{lost} lost, {doubled} doubled" for name, (lost, doubled) in kills.items()}
+    return ratios, figures
+
+
 def percentile(values: list[float], percent: int) -> float:
     """Return a percentile."""
     return statistics.quantiles(values, n=100)[percent - 1]
@@ -167,4 +211,8 @@ def main(*, quick: bool) -> dict[str, Any]:
         ratios["vs_xadd_pipelined"] = round(rate / pipelined, 2)
         ratios["transform_vs_xadd_pipelined"] = round(moved / pipelined, 2)
         figures["xadd_pipelined_per_s"] = round(pipelined)
+    if not quick:
+        with redis_server("redis" if binary_of("redis") else "valkey") as server:
+            more = others(server.url, rate)
+        ratios, figures = ratios | more[0], figures | more[1]
     return {"bench": "queue", "ratios": ratios, "figures": figures}

@@ -54,6 +54,18 @@ class Pass(BlockingNode[Params]):
         return data
 
 
+class Tally(BlockingNode[Params]):
+    """Notes which messages it gets."""
+
+    uses = "bench.tally"
+
+    def open(self) -> None:
+        self.noted: list[int] = []
+
+    def execute(self, data: NodeData) -> None:
+        self.noted.append(data["n"])
+
+
 class Sink(BlockingNode[Params]):
     """Notes when messages arrive."""
 
@@ -81,7 +93,7 @@ class Count(BlockingNode[Params]):
         self.n += 1
 
 
-CLASSES: dict[str, Any] = {each.uses: each for each in (Source, Pass, Sink, Count)}
+CLASSES: dict[str, Any] = {each.uses: each for each in (Source, Pass, Sink, Count, Tally)}
 
 
 def plan(name: str, *, read: str | None, uses: str, write: str | None, params: dict[str, Any] | None = None) -> Plan:
@@ -121,6 +133,7 @@ def run_loop(url: str, namespace: str, loop_plan: Plan, pipe: Connection) -> Non
             "done": time.monotonic(),
             "committed": tenure.committed,
             "delays": getattr(node, "delays", []),
+            "noted": getattr(node, "noted", []),
         }
     )
     host.stop()

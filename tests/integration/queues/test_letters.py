@@ -106,3 +106,29 @@ def test_a_loop_stops_when_the_dead_letters_of_its_queue_are_full(world: World) 
     with pytest.raises(TenureLost) as lost:
         bury(world, [("i1", [("q", 1)])])
     assert lost.value.reason == "dlq-full"
+
+
+def test_full_dead_letters_end_the_loop_and_its_message_stays_until_there_is_room(world: World) -> None:
+    world.do(lambda admin: admin.push("q", [item(1), item(2)]))
+    world.assign(B)
+    host = world.host()
+    reader = host.open(spec(B, reads=["q"]))
+    polled(reader, "q")
+    world.command("HSET", world.key("q:q:m"), "dead", 100_000)  # the most that a queue keeps
+    letter = DeadLetter("q", 1, item(1), {"error": "E", "iteration": "i1"})
+
+    reader.append((("q", 1, 1),), (), dead=[letter])
+
+    with pytest.raises(TenureLost) as caught:
+        settle(reader)
+    assert caught.value.reason == "dlq-full"
+    assert waiting(world, "q") == [1, 2]
+    assert world.command("XLEN", world.key("q:q:dlq")) == 0
+    world.command("HSET", world.key("q:q:m"), "dead", 99_999)
+    host.close(reader)
+    again = host.open(spec(B, reads=["q"]))
+    polled(again, "q")
+    again.append((("q", 1, 1),), (), dead=[letter])
+    settle(again)
+    assert waiting(world, "q") == [2]
+    assert world.command("XLEN", world.key("q:q:dlq")) == 1
