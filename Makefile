@@ -80,8 +80,8 @@ bench: .venv/.dev redis-tools ## Measure, side by side with peers; BENCH=loop na
 	done
 
 .PHONY: chaos
-chaos: .venv/.dev ## The fault suite; SEED= and MINUTES= say what and how long
-	@SEED=$(SEED) MINUTES=$(MINUTES) $(BIN)/pytest $(PYTEST_ARGS) tests/chaos
+chaos: .venv/.dev ## The fault suite; SEED= and MINUTES= say what and how long, TESTS= narrows it
+	@SEED=$(SEED) MINUTES=$(MINUTES) $(BIN)/pytest $(PYTEST_ARGS) $(if $(filter file,$(origin TESTS)),tests/chaos,$(TESTS))
 
 # What has to be there. A stamp is newer than the lock when its packages are installed.
 

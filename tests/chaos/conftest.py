@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.chaos.queues.performing import table
+from tests.chaos.queues.performing import table, verdict
 
 SEED = int(os.environ.get("SEED") or 20_260_101)
 MINUTES = float(os.environ.get("MINUTES") or 0)
@@ -24,14 +24,20 @@ def pytest_collection_modifyitems(items: Iterable[pytest.Item]) -> None:
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     rows: dict[str, Counter[str]] = {}
+    mutants: dict[str, list[str]] = {}
+    doubled: set[int] = set()
     for reports in terminalreporter.stats.values():
         for report in reports:
             for name, value in getattr(report, "user_properties", ()):
                 if name == "play":
                     rows[value[0]] = Counter(value[1])
+                elif name == "mutant":
+                    mutants[value[0]] = value[1]
+                elif name == "control":
+                    doubled.add(value)
     if rows and MINUTES:
         terminalreporter.section(f"plays, SEED={SEED} MINUTES={MINUTES:g}")
-        for line in table(dict(sorted(rows.items()))):
+        for line in [*table(dict(sorted(rows.items()))), "", *verdict(rows, mutants, sorted(doubled))]:
             terminalreporter.write_line(line)
 
 

@@ -69,3 +69,17 @@ def table(rows: dict[str, Counter[str]]) -> list[str]:
     cell: Callable[[Counter[str]], str] = lambda row: "".join(f"{row[c]:>{len(c) + 2},}" for c in COLUMNS)  # noqa: E731
     head = " " * width + "".join(f"{c:>{len(c) + 2}}" for c in COLUMNS)
     return [head, *(f"{name:<{width}}{cell(row)}" for name, row in rows.items()), f"{'all':<{width}}{cell(total)}"]
+
+
+def verdict(rows: dict[str, Counter[str]], mutants: dict[str, list[str]], doubled: list[int]) -> list[str]:
+    """Say in a few lines what came out: of the plays, the mutants and the control."""
+    plays, wrong = (sum(row[what] for row in rows.values()) for what in ("plays", "wrong"))
+    caught = [f"{name} ({', '.join(kinds)})" for name, kinds in sorted(mutants.items()) if kinds]
+    missed = [name for name, kinds in mutants.items() if not kinds]
+    lines = [
+        f"lost, doubled, or out of order where one slot reads: {wrong or 'nothing'}, in {plays:,} plays",
+    ]
+    if mutants:
+        lines.append(f"mutants: {len(caught)} of {len(mutants)} caught: {'; '.join(caught)}")
+        lines += [f"not caught: {name}" for name in missed]
+    return [*lines, *(f"the control, without transactions: {count:,} messages doubled" for count in doubled)]

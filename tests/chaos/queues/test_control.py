@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 import time
 from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 
 import redis
@@ -19,7 +20,9 @@ TOTAL = 20_000
 TAKEOVERS = 12
 
 
-def test_without_transactions_thousands_are_doubled(seed: int, tmp_path: Path) -> None:
+def test_without_transactions_thousands_are_doubled(
+    seed: int, tmp_path: Path, record_property: Callable[[str, object], None]
+) -> None:
     rng = random.Random(seed)
     nursery = Nursery(tmp_path, live="tests.chaos.queues.plain:live")
     with redis_server("valkey") as server, redis.Redis.from_url(server.url) as client:
@@ -27,6 +30,7 @@ def test_without_transactions_thousands_are_doubled(seed: int, tmp_path: Path) -
             doubled = _play(nursery, client, server.url, rng, tmp_path)
         finally:
             nursery.close()
+    record_property("control", doubled)
     assert doubled > 1000
 
 
