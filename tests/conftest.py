@@ -10,7 +10,7 @@ from hypothesis import HealthCheck, settings
 from tests.require import Require
 
 pytest_plugins = ["pytester"]
-pytest.register_assert_rewrite("tests.integration.agent.table")
+pytest.register_assert_rewrite("tests.integration.agent.play")
 
 # Time on a shared machine says nothing about the code; CI tries the same examples every time.
 settings.register_profile(

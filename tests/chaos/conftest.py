@@ -26,6 +26,7 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     rows: dict[str, Counter[str]] = {}
     mutants: dict[str, list[str]] = {}
     doubled: set[int] = set()
+    failures: list[str] = []
     for reports in terminalreporter.stats.values():
         for report in reports:
             for name, value in getattr(report, "user_properties", ()):
@@ -35,9 +36,16 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
                     mutants[value[0]] = value[1]
                 elif name == "control":
                     doubled.add(value)
+                elif name == "failure":
+                    failures.append(value)
     if rows and MINUTES:
         terminalreporter.section(f"plays, SEED={SEED} MINUTES={MINUTES:g}")
         for line in [*table(dict(sorted(rows.items()))), "", *verdict(rows, mutants, sorted(doubled))]:
+            terminalreporter.write_line(line)
+
+    if failures:
+        terminalreporter.section("failures of nodes")
+        for line in sorted(failures):
             terminalreporter.write_line(line)
 
 

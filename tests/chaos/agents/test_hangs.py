@@ -13,13 +13,14 @@ from tests.integration.agent.conftest import controller, redis_url, start_agent
 from tests.integration.agent.plans import counting
 from tests.integration.agent.process import AgentProcess
 from tests.integration.agent.scripted import ScriptedController
-from tests.integration.agent.table import NODES, POOLS, Row, Stand, misbehaving
+from tests.integration.agent.table import NODES, POOLS, Kind, Row, misbehaving
+from treadle.queues.codec import encode_item
 from treadle.workflow.plan import Input, Plan, Pool, Step
 
 __all__ = ["controller", "redis_url", "start_agent"]  # fixtures
 
 Start = Callable[..., AgentProcess]
-LATE = str(Path(NODES).with_name("late.py"))
+LATE = str(Path(NODES[0]).with_name("late.py"))
 
 pytestmark = pytest.mark.skipif("MINUTES" not in os.environ, reason="the long form: make chaos")
 
@@ -34,10 +35,9 @@ def test_a_hang_without_a_limit_is_told_with_its_place_and_nothing_else_happens(
     *,
     asynchronous: bool,
 ) -> None:
-    agent = start_agent("--nodes", NODES, "--slots-thread", "10")
-    plan = misbehaving(Row("hangs", asynchronous=asynchronous), pool, tmp_path / "once")
-    stand = Stand(controller, agent, plan)
-    stand.feed()
+    start_agent("--nodes", NODES[0], "--slots-thread", "10")
+    controller.assign(misbehaving(Row("hangs", Kind.PASSES, asynchronous=asynchronous), pool, tmp_path / "once"))
+    controller.do(lambda admin: admin.push("bad-in", [encode_item({"n": n}) for n in range(10)]))
 
     controller.wait(lambda: controller.statuses["bad"].reason.code == "hanging", "the hang is told", 30.0)
 

@@ -19,6 +19,7 @@ from treadle.v1 import dispatcher_service_pb2_grpc, loop_pb2
 from treadle.workflow.plan import Plan
 
 DEADLINE_S = 30.0
+BYSTANDER_S = 0.05
 
 
 class ScriptedController(dispatcher_service_pb2_grpc.DispatcherServiceServicer):
@@ -32,6 +33,7 @@ class ScriptedController(dispatcher_service_pb2_grpc.DispatcherServiceServicer):
         self.lines: list[str] = []
         self.farewells = 0
         self.longest_silence_s = 0.0  # between two messages of an agent in session
+        self.longest_late_s = 0.0  # that this thread, which does next to nothing, was woken too late
         self._heard_at: float | None = None
         self.port = 0
         self.namespace = f"test-{secrets.token_hex(4)}"
@@ -54,8 +56,10 @@ class ScriptedController(dispatcher_service_pb2_grpc.DispatcherServiceServicer):
         self._thread.start()
         self._do(self._prepare_redis())
         self._do(self._serve())
+        self._bystander = asyncio.run_coroutine_threadsafe(self._stand_by(), self._loop)
 
     def stop(self) -> None:
+        self._bystander.cancel()
         self._do(self._stop())
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join()
@@ -207,6 +211,12 @@ class ScriptedController(dispatcher_service_pb2_grpc.DispatcherServiceServicer):
             self._outgoing.put_nowait(message)
 
     # Steps, on the controller's own loop.
+
+    async def _stand_by(self) -> None:
+        while True:
+            due = time.monotonic() + BYSTANDER_S
+            await asyncio.sleep(BYSTANDER_S)
+            self.longest_late_s = max(self.longest_late_s, time.monotonic() - due)
 
     async def _assign(self, plans: tuple[Plan, ...], fields: dict[str, Any], epochs: bool) -> None:
         made = [self._assignment(plan, fields) for plan in plans]

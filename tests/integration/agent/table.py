@@ -1,163 +1,112 @@
-"""A row of the table of failures: an agent, a loop that misbehaves, an innocent one beside it, and what is measured."""
+"""The table of failures: what a node may do to its process, and what has to come of it in each pool."""
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+from enum import Enum
 from pathlib import Path
 
-from tests.integration.agent.plans import counting
-from tests.integration.agent.process import AgentProcess
-from tests.integration.agent.scripted import ScriptedController
-from treadle.queues.codec import encode_item
-from treadle.queues.stats import DeadLetterEntry
-from treadle.workflow.plan import Input, Plan, Pool, Resources, RetryPolicy, Step
+from treadle.workflow.plan import Input, OnExhausted, Plan, Pool, Resources, RestartPolicy, RetryPolicy, Step
 
-NODES = str(Path(__file__).with_name("nodes") / "misbehaving.py")
+_FOLDER = Path(__file__).with_name("nodes")
+NODES = tuple(str(_FOLDER / f"{name}.py") for name in ("misbehaving", "import_exits", "import_hangs"))
 MESSAGES = 10
-SLOW_S = 1.0  # that a busy machine may add
-NO_RETRY = RetryPolicy(max_attempts=1)
+AT = 5  # the message at which it misbehaves
+POOLS: tuple[Pool, ...] = ("thread", "process", "asyncio")
+POLICIES: tuple[OnExhausted, ...] = ("dead-letter", "skip", "fail-loop", "restart-loop", "stop-workflow")
+HOST_MEMORY = 400 << 20  # of each shared host of the agent under test
+
+
+class Kind(Enum):
+    """What has to come of it."""
+
+    EXHAUSTS = "a failed execution: on_exhausted decides"
+    POISON = "an unclean end: a dead letter after at most 1 + 3 deaths, whatever on_exhausted says"
+    STALL = "the shared host is evacuated after 5 s, and the message gets through"
+    PASSES = "the message gets through, and what was left behind is removed"
+    IMPORT = "the node can't be had: its loop fails, and nothing is processed"
 
 
 @dataclass(frozen=True)
 class Row:
-    """What a node does and what has to come of it. `lost` is the message that must become a dead letter."""
+    """One failure. `error` is what the dead letter names; `shared` is what comes of it in a shared host, if else."""
 
     how: str
-    lost: bool = False
-    error: str = ""  # of the dead letter
-    most_restarts: int = 0
+    kind: Kind
+    error: str = ""
+    shared: Kind | None = None
     asynchronous: bool = False
+    loops: bool = True  # of event loops: whether it is the same in a loop of its own
     once: bool = False
     seconds: float = 0.0
     attempt_timeout_s: float | None = None
-    memory: int | None = None
-    recovery_s: float = 0.5  # of the innocent loop, without a commit
+    memory: int | None = None  # of a loop process
+    leaves: int = 0  # processes that stay as long as their shared host does, whose children they are
+
+    @property
+    def name(self) -> str:
+        return f"{self.how}{' (async)' if self.asynchronous else ''}"
+
+    def kind_in(self, pool: Pool) -> Kind:
+        """Return what has to come of it in a pool."""
+        if self.asynchronous and not self.loops and pool != "asyncio":
+            return self.kind
+        return self.kind if pool == "process" or self.shared is None else self.shared
 
 
-def misbehaving(row: Row, pool: Pool, once: Path) -> Plan:
-    """Return the loop: from the queue `in`, through the node, to the queue `out`."""
-    params = {"how": row.how, "at": 5, "seconds": row.seconds, "once": str(once) if row.once else ""}
-    uses = "test.misbehave-async" if row.asynchronous else "test.misbehave"
+HELD_S = 10.0  # longer than the 5 s after which a host is evacuated
+ROWS = (
+    Row("raises", Kind.EXHAUSTS, "ValueError"),
+    Row("raises what can't be pickled", Kind.EXHAUSTS, "UnpicklableError"),
+    Row("returns what can't be encoded", Kind.EXHAUSTS, "NotEncodable"),
+    Row("recurses", Kind.EXHAUSTS, "RecursionError"),
+    Row("sys.exit", Kind.EXHAUSTS, "SystemExit"),
+    Row("hangs", Kind.EXHAUSTS, "AttemptTimeout", attempt_timeout_s=0.5, asynchronous=True),
+    Row("hangs", Kind.POISON, "poison", attempt_timeout_s=0.5),
+    Row("exits", Kind.POISON, "poison"),
+    Row("segfaults", Kind.POISON, "poison"),
+    Row("kills its process group", Kind.POISON, "poison"),
+    Row("leaks", Kind.EXHAUSTS, "MemoryError", shared=Kind.PASSES, memory=150 << 20),
+    Row("forks", Kind.PASSES, leaves=1),
+    Row("forks twice", Kind.PASSES),
+    Row("prints megabytes", Kind.PASSES),
+    Row("holds the GIL", Kind.PASSES, shared=Kind.STALL, once=True, seconds=HELD_S),
+    Row("computes with the GIL", Kind.PASSES, shared=Kind.STALL, once=True, seconds=HELD_S),
+    Row("blocks", Kind.PASSES, shared=Kind.STALL, once=True, seconds=HELD_S, asynchronous=True, loops=False),
+    Row("import exits", Kind.IMPORT, "import"),
+    Row("import hangs", Kind.IMPORT, "import"),
+)
+
+
+def misbehaving(row: Row, pool: Pool, once: Path, *, name: str = "bad", policy: OnExhausted = "dead-letter") -> Plan:
+    """Return the loop: from its queue `<name>-in`, through the node, to its queue `<name>-out`.
+
+    It is given up at the second failure, so that a policy that fails the loop is at its end soon.
+    """
+    params = {"how": row.how, "at": AT, "seconds": row.seconds, "once": str(once) if row.once else ""}
+    params["cured"] = str(once.with_name(f"{name}.cured"))
+    uses = {"import exits": "test.exits", "import hangs": "test.hangs"}.get(row.how)
+    uses = uses or ("test.misbehave-async" if row.asynchronous else "test.misbehave")
+    retry = RetryPolicy(max_attempts=1, on_exhausted=policy)  # what can't be encoded fails where it is pushed
     steps = (
-        Step("in", "queue-reader", queues=("in",)),
+        Step("in", "queue-reader", queues=(f"{name}-in",)),
         Step(
             "node",
             "blocking",
             uses=uses,
-            params=params,
+            params=params if uses.startswith("test.misbehave") else {},
             inputs=(Input(0, None, "in"),),
-            retry=NO_RETRY,
+            retry=retry,
             attempt_timeout_s=row.attempt_timeout_s,
         ),
-        Step("out", "queue", queue="out", inputs=(Input(1, None, "node"),)),
+        Step("out", "queue", queue=f"{name}-out", inputs=(Input(1, None, "node"),), retry=retry),
     )
-    resources = Resources(memory=row.memory)
-    return Plan("w", "bad", steps, digest="bad-1", pool=pool, resources=resources)
-
-
-class Stand:
-    """An agent with both loops running."""
-
-    def __init__(self, controller: ScriptedController, agent: AgentProcess, plan: Plan) -> None:
-        self.controller = controller
-        self.agent = agent
-        controller.assign(plan, replace(counting("good", plan.pool, "good"), interval_s=0.01))
-        controller.wait_state("bad", "RUNNING")
-        controller.wait_state("good", "RUNNING")
-
-    def feed(self, numbers: Sequence[int] = range(MESSAGES)) -> None:
-        """Give the misbehaving loop its messages."""
-        items = [encode_item({"n": n}) for n in numbers]
-        self.controller.do(lambda admin: admin.push("in", items))
-
-    def watch(self, done: Callable[[], bool], limit_s: float) -> float:
-        """Wait until all is done; returns the longest time that the innocent loop committed nothing."""
-        deadline = time.monotonic() + limit_s
-        longest, pushed, since = 0.0, -1, time.monotonic()
-        while True:
-            now = time.monotonic()
-            figures = self.controller.queue("good").pushed
-            longest = max(longest, now - since)
-            if figures != pushed:
-                pushed, since = figures, now
-            if done():
-                return longest
-            assert now < deadline, f"{self.out()} and {len(self.dead())} dead of {MESSAGES}; {self.controller.history}"
-
-    def settled(self) -> bool:
-        """Whether every message is in the sink or among the dead letters."""
-        depths = self.controller.do(lambda admin: admin.depths(["in", "out"]))
-        return bool(depths["out"].depth + depths["in"].dead >= MESSAGES and depths["in"].depth == 0)
-
-    def out(self) -> list[int]:
-        """Return what came through, in order."""
-        return [item[0]["n"] for item in self.controller.peek("out", 1000)]
-
-    def dead(self) -> list[DeadLetterEntry]:
-        """Return what did not."""
-        found: list[DeadLetterEntry] = self.controller.do(lambda admin: admin.dead_letters("in"))
-        return found
-
-    def good(self) -> list[int]:
-        """Return what the innocent loop pushed."""
-        return [item[0]["n"] for item in self.controller.peek("good", 100_000)]
-
-
-SHORT = (
-    Row("raises", lost=True, error="ValueError"),
-    Row("hangs", lost=True, error="poison", attempt_timeout_s=0.5, most_restarts=4, recovery_s=2.0),
-    Row("holds the GIL", once=True, seconds=7.0, most_restarts=1, recovery_s=6.0),
-    Row("exits", lost=True, error="poison", most_restarts=4),
-    Row("segfaults", lost=True, error="poison", most_restarts=4),
-    Row("forks twice"),
-    Row("raises what can't be pickled", lost=True, error="UnpicklableError"),
-    Row("prints megabytes"),
-)
-LONG = (
-    *SHORT,
-    Row("blocks", once=True, seconds=7.0, most_restarts=1, recovery_s=6.0, asynchronous=True),
-    Row("hangs", lost=True, error="AttemptTimeout", attempt_timeout_s=0.5, asynchronous=True),
-    Row("computes with the GIL", once=True, seconds=7.0, most_restarts=1, recovery_s=6.5),
-    Row("forks"),
-    Row("sys.exit", lost=True, error="SystemExit"),
-    Row("kills its process group", lost=True, error="poison", most_restarts=4),
-    Row("returns what can't be encoded", lost=True, error="NotEncodable"),
-    Row("recurses", lost=True, error="RecursionError"),
-)
-POOLS: tuple[Pool, ...] = ("thread", "process", "asyncio")
-LEAK = Row("leaks", lost=True, error="", memory=150 << 20, most_restarts=4)
-
-
-def same_process(controller: ScriptedController) -> bool:
-    """Whether both loops run in one process, and run."""
-    bad, good = controller.statuses["bad"], controller.statuses["good"]
-    return controller.state("bad") == "RUNNING" and bad.process_id == good.process_id
-
-
-def play(row: Row, pool: Pool, controller: ScriptedController, agent: AgentProcess, folder: Path) -> Stand:
-    """Play a row and check everything that is specified of it."""
-    stand = Stand(controller, agent, misbehaving(row, pool, folder / "once"))
-    stand.feed()
-    longest = stand.watch(stand.settled, 45.0)
-
-    wanted = [n for n in range(MESSAGES) if not (row.lost and n == 5)]
-    assert stand.out() == wanted
-    dead = stand.dead()
-    assert [letter.number for letter in dead] == ([6] if row.lost else [])
-    if row.lost and row.error:
-        assert row.error in str(dead[0].reason)
-    # It goes back to where it belongs, and stays.
-    controller.wait(lambda: controller.state("bad") == "RUNNING", "the loop runs")
-    status = controller.statuses["bad"]
-    assert status.restarts <= row.most_restarts
-    assert "ERROR" not in {state for _, state in controller.history}
-    if row.error == "poison" and row.attempt_timeout_s is None and pool != "process":
-        controller.wait(lambda: same_process(controller), "the loop is back in its pool")
-    # The neighbour lost nothing, did nothing twice, and was not kept waiting.
-    numbers = stand.good()
-    assert numbers == list(range(len(numbers)))
-    assert longest <= row.recovery_s + SLOW_S
-    assert controller.longest_silence_s <= 1.0 + SLOW_S
-    return stand
+    return Plan(
+        "w",
+        name,
+        steps,
+        digest=f"{name}-1",
+        pool=pool,
+        resources=Resources(memory=row.memory if pool == "process" else None),
+        restart=RestartPolicy(initial_backoff_s=0.01, max_restarts=1),
+    )

@@ -7,8 +7,10 @@ import ctypes
 import os
 import re
 import signal
+import subprocess
 import sys
 import time
+from pathlib import Path
 from typing import Any
 
 from treadle import BlockingNode, NodeData, Params
@@ -17,11 +19,13 @@ _leak: list[bytearray] = []
 
 
 class Deed(Params):
-    """What it does, and at which message. `once`: a file that it makes, so that it does it a single time."""
+    """What it does, and at which message. `once`: a file that it makes, so that it does it a single time. `cured`: a
+    file; once it is there it does nothing any more."""
 
     how: str
     at: int = 5
     once: str = ""
+    cured: str = ""
     seconds: float = 0.0
 
 
@@ -38,6 +42,12 @@ class UnpicklableError(Exception):
         raise RuntimeError("nor this")
 
 
+def hold_the_gil(seconds: float) -> None:
+    """Wait in the kernel, with the GIL, and in a call that goes on after a signal, as most do."""
+    with subprocess.Popen(["sleep", str(seconds)]) as sleeping:
+        ctypes.PyDLL(None).waitpid(sleeping.pid, None, 0)
+
+
 def recurse(depth: int = 0) -> int:
     """Go down until Python says stop."""
     return recurse(depth + 1) + 1
@@ -46,9 +56,9 @@ def recurse(depth: int = 0) -> int:
 def match_for(seconds: float) -> None:
     """Have one regular expression take at least so long; each letter more doubles it."""
     hopeless = re.compile(r"(a+)+$")
-    letters, began = 18, time.perf_counter()
+    letters, began = 18, time.thread_time()
     hopeless.match("a" * letters + "b")
-    spent = time.perf_counter() - began
+    spent = time.thread_time() - began
     while spent < seconds:
         letters, spent = letters + 1, 2 * spent
     hopeless.match("a" * letters + "b")
@@ -71,6 +81,15 @@ def leave_a_copy() -> None:
             signal.pause()
 
 
+def leak() -> None:
+    """Take 600 MiB; who can't have them gives back what there was, as long as Python still runs."""
+    try:
+        _leak.extend(bytearray(b"x" * (8 << 20)) for _ in range(75))
+    except MemoryError:
+        _leak.clear()
+        raise
+
+
 def act(deed: Deed) -> Any:  # noqa: C901, PLR0912 - a list of deeds
     """Do it."""
     match deed.how:
@@ -80,14 +99,13 @@ def act(deed: Deed) -> Any:  # noqa: C901, PLR0912 - a list of deeds
             while True:
                 time.sleep(0.05)
         case "holds the GIL":
-            ctypes.PyDLL(None).usleep(int(deed.seconds * 1e6))
+            hold_the_gil(deed.seconds)
         case "computes with the GIL":
             match_for(deed.seconds)
         case "blocks":
             time.sleep(deed.seconds)
         case "leaks":
-            while True:
-                _leak.append(bytearray(b"x" * (8 << 20)))
+            leak()
         case "forks":
             leave_a_copy()
         case "forks twice":
@@ -118,6 +136,8 @@ class _Doer(BlockingNode[Deed]):
         """Whether this is the message, and it has not been done yet."""
         deed = self.params
         if data["n"] != deed.at:
+            return False
+        if deed.cured and Path(deed.cured).exists():
             return False
         if deed.once:
             try:
