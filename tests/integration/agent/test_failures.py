@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 
 import pytest
 
@@ -19,15 +20,23 @@ QUICK = tuple(row for row in ROWS if row.kind not in (Kind.STALL, Kind.IMPORT) a
 STALL = next(row for row in ROWS if row.shared is Kind.STALL)
 
 
-def sample() -> list[tuple[Pool, Row, OnExhausted]]:
+@dataclass(frozen=True)
+class Play:
+    """One of the sample."""
+
+    pool: Pool
+    row: Row
+    policy: OnExhausted
+
+
+def sample() -> list[Play]:
     """Return each quick failure once, in a pool and with a policy by chance, each policy with one that it decides
     about, and one stall; in order of the pools."""
     dice = random.Random(SEED)
-    chosen = [(dice.choice(POOLS), row, dice.choice(POLICIES)) for row in QUICK]
-    chosen += [(pool, QUICK[0], policy) for pool, policy in zip((*POOLS, *POOLS), POLICIES, strict=False)]
-    chosen.append(("thread", STALL, "dead-letter"))
-    unique = dict.fromkeys(chosen)
-    return sorted(unique, key=lambda one: POOLS.index(one[0]))
+    chosen = [Play(dice.choice(POOLS), row, dice.choice(POLICIES)) for row in QUICK]
+    chosen += [Play(dice.choice(POOLS), QUICK[0], policy) for policy in POLICIES]
+    chosen.append(Play("thread", STALL, "dead-letter"))
+    return sorted(dict.fromkeys(chosen), key=lambda one: POOLS.index(one.pool))
 
 
 @pytest.fixture(scope="module")
@@ -39,8 +48,8 @@ def play(
     stands.close()
 
 
-@pytest.mark.parametrize(("pool", "row", "policy"), sample(), ids=lambda one: one.name if isinstance(one, Row) else one)
+@pytest.mark.parametrize("one", sample(), ids=lambda one: f"{one.row.name}-{one.pool}-{one.policy}")
 def test_a_node_that_misbehaves_harms_its_own_message_only(
-    play: Callable[[Row, Pool, OnExhausted], object], pool: Pool, row: Row, policy: OnExhausted
+    play: Callable[[Row, Pool, OnExhausted], object], one: Play
 ) -> None:
-    play(row, pool, policy)
+    play(one.row, one.pool, one.policy)
