@@ -85,3 +85,13 @@ class Gaps:
                 self._calm_since = now
             if pushed != self.pushed:
                 self.pushed, self._since = pushed, now
+
+
+def everything(url: str, queue: str) -> list[Any]:
+    """Return the payloads of all messages in a queue, in order."""
+
+    async def ask() -> list[Any]:
+        async with QueueAdmin(url, NAMESPACE) as admin:
+            return [one.item[0] for one in await admin.peek(queue, 1_000_000)]
+
+    return asyncio.run(ask())

@@ -72,6 +72,7 @@ class Agent:
         self._terminations = 0
         self._terminated = asyncio.Event()
         self._killed = asyncio.Event()
+        self._renewed = asyncio.Event()
         self._session: Session | None = None
         self._tasks: list[asyncio.Task[None]] = []
         self._identity = Identity(
@@ -102,6 +103,7 @@ class Agent:
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._terminate)
+        loop.add_signal_handler(signal.SIGHUP, self._renewed.set)
         try:
             await self._until_killed(self._serve())
         finally:
@@ -110,8 +112,7 @@ class Agent:
 
     async def _serve(self) -> None:
         await self._supervisor.start()
-        self._identity.node_types = node_types(self._supervisor.catalog)
-        self._identity.catalog_errors = [r for why in self._supervisor.catalog.errors if (r := reason(why))]
+        self._tell_catalog()
         tls, identity = await enrolment.prepare(self._config)
         enrolment.refuse_plain_text(self._config, tls)
         self._session = Session(self._machine, self._deliver, tls=tls)
@@ -124,6 +125,7 @@ class Agent:
                 ("logs", self._send_logs()),
                 ("watchdog", self._watchdog()),
                 ("telemetry", self._telemetry.run()),
+                ("renewals", self._renew()),
             )
         ]
         if identity is not None:
@@ -216,6 +218,22 @@ class Agent:
             for batch in self._supervisor.logs.flush():
                 if self._session is not None:
                     self._session.act(self._machine.logs(batch))
+
+    def _tell_catalog(self) -> None:
+        self._identity.node_types = node_types(self._supervisor.catalog)
+        self._identity.catalog_errors = [r for why in self._supervisor.catalog.errors if (r := reason(why))]
+
+    async def _renew(self) -> None:
+        """Look for new code of nodes whenever SIGHUP asks for it; a new session tells the controller."""
+        while True:
+            await self._renewed.wait()
+            self._renewed.clear()
+            if not await self._supervisor.renew():
+                _log.info("the nodes have no new code")
+            elif self._session is not None:
+                self._tell_catalog()
+                _log.info("the nodes have new code", extra={"node_types": len(self._identity.node_types)})
+                self._session.act(self._machine.broken("the nodes have new code", time.monotonic()))
 
     async def _watchdog(self) -> None:
         await self._notifier.keep_alive()

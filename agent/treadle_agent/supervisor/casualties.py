@@ -102,9 +102,15 @@ class Casualties:
         asyncio.get_running_loop().call_later(HAND_OVER_S, child.kill)
         self.kill_if_empty(child)
 
+    def retire(self, child: Child) -> None:
+        """Have a successor take a shared host's further loops; those that run there go on as long as they like."""
+        child.retired = True
+        self._loops.hosts.succeed(child)
+        self.kill_if_empty(child)
+
     def kill_if_empty(self, child: Child) -> None:
         """Kill a host that has handed over its last loop."""
-        if child.innocent and not self._loops.of(child):
+        if (child.innocent or child.retired) and not self._loops.of(child):
             child.kill()
 
     def _death(self, child: Child, code: int, mine: list[Placed], seen: dict[int, Seen]) -> Death:

@@ -48,6 +48,7 @@ class Child:
         self.doom: Why | None = None  # why we killed it
         self.culprit = 0  # the run that made us
         self.innocent = False  # it has to go, and none of its loops is to blame
+        self.retired = False  # it has a successor, and goes when its last loop is over
         self.since = time.monotonic()
         self.pid = 0
         self.ready = False

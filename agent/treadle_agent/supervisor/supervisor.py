@@ -14,7 +14,7 @@ from treadle_agent.supervisor.assignments import address_of
 from treadle_agent.supervisor.catalog_scan import CatalogScan
 from treadle_agent.supervisor.child import Child, Listener
 from treadle_agent.supervisor.draining import order_of_draining
-from treadle_agent.supervisor.hosts import Hosts, Template
+from treadle_agent.supervisor.hosts import SHARED, Hosts, Template
 from treadle_agent.supervisor.loops import Loops, Reporter
 from treadle_agent.supervisor.redis_probe import RedisProbe
 from treadle_agent.supervisor.spawner import Spawner
@@ -47,9 +47,31 @@ class Supervisor:
         await self.hosts.start()
         self.hosts.start_shared()
         self._watch.start()
-        self.catalog = await self._scan.run(self._template.nodes)
-        self.loops.sources = {each.uses: each.module for each in self.catalog.types}
-        for why in self.catalog.errors:
+        self._take_catalog(await self._scan.run(self._template.nodes))
+
+    async def renew(self) -> bool:
+        """Look at the node modules again; return whether something is different.
+
+        Code is never reloaded: what starts from now on starts in new processes, what runs goes on in those of its
+        code until the controller has it changed. A module that can't be imported any more changes nothing.
+        """
+        found = await self._scan.run(self._template.nodes)
+        lost = {each.uses for each in self.catalog.types} - {each.uses for each in found.types}
+        if found == self.catalog or (lost and found.errors):
+            for why in found.errors:
+                _log.error("node module, which is left as it was: %s", why.message, extra={"code": why.code})
+            return False
+        self._take_catalog(found)
+        for role in SHARED:
+            child = self.hosts.shared(role)
+            if child is not None:
+                self.loops.casualties.retire(child)
+        return True
+
+    def _take_catalog(self, found: Found) -> None:
+        self.catalog = found
+        self.loops.sources = {each.uses: each.module for each in found.types}
+        for why in found.errors:
             _log.warning("node module: %s", why.message, extra={"code": why.code})
 
     async def stop(self) -> None:

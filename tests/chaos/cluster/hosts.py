@@ -62,6 +62,7 @@ class Child:
         self.doom: Why | None = None
         self.culprit = 0
         self.innocent = False
+        self.retired = False
         self.runs: dict[int, Run] = {}
 
     def seen(self, _slot: int) -> Seen:
