@@ -14,7 +14,8 @@ class Notifier:
     """Speaks the sd_notify protocol; without a socket it says nothing."""
 
     def __init__(self, environ: Mapping[str, str]) -> None:
-        self._address = environ.get("NOTIFY_SOCKET", "").replace("@", "\0", 1)
+        address = environ.get("NOTIFY_SOCKET", "")
+        self._address = "\0" + address[1:] if address.startswith("@") else address  # "@": not in the file system
         watchdog_us = environ.get("WATCHDOG_USEC", "")
         self.watchdog_s = int(watchdog_us) / 1e6 if watchdog_us.isdigit() else None
 

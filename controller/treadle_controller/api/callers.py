@@ -40,6 +40,11 @@ class Callers:
         self._identities.check(caller)
         return caller
 
+    def seen(self, context: Context) -> Caller:
+        """Return who is at the other end by its connection alone, good or not: for the audit."""
+        found = None if self._door is None else self._door.caller(context.peer())
+        return found or Caller("nobody", address=context.peer())
+
     def role(self, caller: Caller) -> Role:
         """Return what a caller is in the namespace that this controller leads."""
         return caller.role(self._namespace)

@@ -74,12 +74,12 @@ class Guard(aio.ServerInterceptor):
 
     async def _admit(self, method: str, context: Context) -> Caller:
         """Return the caller, or end the call."""
-        caller = Caller("nobody", address=context.peer())
+        caller = self._callers.seen(context)
         try:
             caller = self._callers.of(context)
             self._judge(caller, method)
         except Refused as exc:
-            self._audit.refused(getattr(exc, "caller", caller), method, exc)
+            self._audit.refused(caller, method, exc)
             await abort(context, exc)
         return caller
 

@@ -1,0 +1,154 @@
+"""Three hosts and a laptop, set up by the commands of the guide alone; then everybody who does not belong tries."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, Final
+
+import pytest
+
+from tests.acceptance.running import wait_until
+from tests.integration.deploy.conftest import PYTHONS, is_fit
+from tests.integration.deploy.site import ROOT, Site
+from tests.require import Require
+
+GUIDE: Final = ROOT / "deploy" / "guide-three-hosts.md"
+HOSTS: Final = {"control": "10.20.0.1", "web-1": "10.20.0.11", "web-2": "10.20.0.12", "laptop": "10.20.0.20"}
+TOOL: Final = "/opt/treadle/current/bin/treadle-controller"
+LIAR: Final = Path(__file__).with_name("liar.py")
+
+
+@pytest.fixture(scope="module")
+def site(installed: Path, checkout: Path, require: Require, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
+    require.root()
+    for program in ("ip", "nsenter", "unshare", "redis-server"):
+        require.program(program)
+    python = next(path for path in PYTHONS if is_fit(path))
+    shutil.copytree(ROOT / "deploy" / "workflows", checkout / "deploy" / "workflows", dirs_exist_ok=True)
+    folder = tmp_path_factory.mktemp("site")
+    folder.parent.chmod(0o711)
+    with Site(HOSTS, folder, installed / "opt" / "treadle", checkout, python) as site:
+        site.follow(GUIDE)
+        yield site
+
+
+def wfctl(site: Site, who: str, *words: str, host: str = "control") -> tuple[int, str, str]:
+    """Run wfctl as somebody whose files are on a host."""
+    place = f"~/{who}"
+    names = f"WF_CACERT={place}/ca.pem WF_CERT={place}/{who}.pem WF_KEY={place}/{who}-key.pem"
+    done = site.run(host, f"WF_ADDRESS=10.20.0.1:7420 {names} wfctl --timeout 5s {' '.join(words)}")
+    return done.returncode, done.stdout, done.stderr
+
+
+def make_client(site: Site, name: str, role: str, *more: str, folder: str = "/etc/treadle/tls/controller") -> None:
+    create = f"{TOOL} client create {name} --role {role} --dir {folder} --out ~/{name}"
+    done = site.run("control", " ".join((create, *more)))
+    assert done.returncode == 0, done.stderr
+
+
+def audit(site: Site) -> list[dict[str, Any]]:
+    code, out, err = wfctl(site, "admin", "events", "-o", "json")
+    assert code == 0, err
+    text, decoder, found = out.strip(), json.JSONDecoder(), []
+    while text:
+        value, end = decoder.raw_decode(text)
+        found += value.get("events", [value])
+        text = text[end:].lstrip()
+    return found
+
+
+def told(site: Site, code: str, *words: str) -> Callable[[], bool]:
+    return lambda: any(
+        one["code"] == code and all(word in f"{one['message']} {one['actor']}" for word in words) for one in audit(site)
+    )
+
+
+def test_the_workflow_runs_on_the_hosts_that_the_guide_has_set_up(site: Site) -> None:
+    code, out, err = wfctl(site, "ann", "get", "loops", "-o", "json", host="laptop")
+    assert code == 0, err
+    assert {one["agent"] for loop in json.loads(out)["loops"] for one in loop["instances"]} <= {"web-1", "web-2"}
+    agents = wfctl(site, "ann", "agent", "ls", host="laptop")[1]
+    assert agents.count("READY") == 2
+    assert (
+        told(site, "workflow-applied", "client ann from 10.20.0.20")()
+        or told(site, "workflow-created", "client ann from 10.20.0.20")()
+    ), [one["code"] for one in audit(site)]
+
+
+def test_who_may_not_is_refused_and_written_down(site: Site) -> None:
+    make_client(site, "vic", "viewer")
+    make_client(site, "abroad", "admin", "--namespace", "elsewhere")
+    before = wfctl(site, "admin", "get", "workflows", "-o", "json")[1]
+    for who in ("vic", "abroad"):
+        code, _, err = wfctl(site, who, "stop", "host-metrics")
+        assert code == 1
+        assert f"client {who} may not call StopLoops" in err
+        wait_until(told(site, "access-refused", "StopLoops", f"client {who} from 10.20.0.1"), "it is written down")
+    code, out, _ = wfctl(site, "vic", "get", "workflows")
+    assert (code, "host-metrics" in out) == (0, True)
+
+    after = wfctl(site, "admin", "get", "workflows", "-o", "json")[1]
+    assert stable(before) == stable(after)
+
+
+def test_foreign_and_expired_certificates_do_not_get_past_the_door(site: Site) -> None:
+    done = site.run("control", f"{TOOL} ca init --dir ~/foreign --host 10.20.0.1")
+    assert done.returncode == 0, done.stderr
+    make_client(site, "mallory", "admin", folder="~/foreign")
+    done = site.run("control", "cp ~/admin/ca.pem ~/mallory/ca.pem")
+    make_client(site, "late", "admin", "--days", "0.00001")
+    for who, why in (("mallory", "certificate"), ("late", "expired")):
+        code, _, err = wfctl(site, who, "stop", "host-metrics")
+        assert (code, "can't be reached" in err) == (1, True)
+        wait_until(told(site, "connection-refused", why, "from 10.20.0.1"), "it is written down")
+
+
+def test_a_replayed_token_enrols_nobody(site: Site) -> None:
+    script = """
+        /opt/treadle/current/bin/treadle-agent --name web-1 --controller 10.20.0.1:7420 \
+            --state-dir /tmp/again-$$ --token-file /etc/treadle/tls/agent/token
+    """
+    done = site.run("web-1", script)
+
+    assert done.returncode == 1
+    assert "this token was used" in done.stderr
+    wait_until(told(site, "access-refused", "EnrolAgent web-1: token-used", "10.20.0.11"), "it is written down")
+
+
+def test_an_agent_that_speaks_for_another_is_refused_and_changes_nothing(site: Site) -> None:
+    """Web-2's own certificate, at web-2: as another in its Hello, and in one object of a batch."""
+    liar = site.folder / "liar.py"
+    shutil.copy(LIAR, liar)
+    identity = "/var/lib/treadle-agent/web-2/tls"
+    loops = json.loads(wfctl(site, "admin", "get", "loops", "-o", "json")[1])["loops"]
+    theirs = next(
+        (loop["name"], one["epoch"]) for loop in loops for one in loop["instances"] if one["agent"] == "web-1"
+    )
+    for words in (["hello", "web-1"], ["batch", "web-2", theirs[0], str(theirs[1])]):
+        done = site.run("web-2", f"/opt/treadle/current/bin/python {liar} {identity} {' '.join(words)}")
+        assert (done.returncode, done.stdout.strip()) == (0, "PERMISSION_DENIED"), done.stderr
+    wait_until(told(site, "access-refused", "speaks-for-another", "agent web-2 says that it is web-1"), "the Hello")
+    wait_until(told(site, "access-refused", "speaks-for-another", f"reports host-metrics/{theirs[0]}/0"), "the batch")
+    assert not told(site, "loop-error")()
+
+
+def test_who_is_revoked_is_out_at_once(site: Site) -> None:
+    make_client(site, "gone", "operator")
+    assert wfctl(site, "gone", "agent", "ls")[0] == 0
+    assert wfctl(site, "admin", "client", "revoke", "gone")[0] == 0
+    code, _, err = wfctl(site, "gone", "agent", "ls")
+    assert (code, "client gone was revoked" in err) == (1, True)
+    assert wfctl(site, "admin", "agent", "revoke", "web-2")[0] == 0
+    wait_until(told(site, "access-refused", "agent web-2 was revoked", "10.20.0.12"), "it has tried")
+    wait_until(told(site, "agent-revoked", "client admin from 10.20.0.1"), "who did it is written down")
+    code, out, _ = wfctl(site, "admin", "agent", "ls", "-o", "json")
+    states = {one["name"]: one["state"] for one in json.loads(out)["agents"]}
+    assert states["web-1"] == "AGENT_STATE_READY"
+    assert states["web-2"] != "AGENT_STATE_READY"
+
+
+def stable(listed: str) -> list[tuple[str, str]]:
+    return [(one["name"], one["revision"]) for one in json.loads(listed)["workflows"]]
