@@ -77,6 +77,15 @@ class TracesConfig(BaseModel):
     per_second: int = Field(default=50, ge=0, le=100_000)  # new traces of one pool host, at most; 0: any number
 
 
+class SecretsConfig(BaseModel):
+    """Where `{"$secret": "name"}` in workflows gets its value on this host; see `treadle_agent.secrets`."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    folder: Path | None = None  # a file for each secret, named like it
+    environment: str = "TREADLE_SECRET_"  # what such variables begin with; "": none are looked at
+
+
 class AgentConfig(BaseSettings):
     """See the module. Made by `load_config`."""
 
@@ -106,6 +115,7 @@ class AgentConfig(BaseSettings):
     otlp_logs: bool = False  # send what nodes log there too
     traces: TracesConfig = Field(default_factory=TracesConfig)
     http_listen: str | None = None  # address of this agent's page for Prometheus, /metrics; none: no page
+    secrets: SecretsConfig = Field(default_factory=SecretsConfig)
     stop_deadline_s: float = Field(default=20.0, ge=0.0, le=3600.0)  # SIGTERM: until what still runs is killed
     farewell_s: float = Field(default=10.0, ge=0.0, le=3600.0)  # of these: until we drain without the controller
     log_format: Literal["text", "json"] = "text"

@@ -30,6 +30,7 @@ from treadle.v1 import dispatcher_service_pb2 as wire
 from treadle.workflow.plan import Resources
 from treadle_agent import enrolment, logs
 from treadle_agent.frames import Address
+from treadle_agent.secrets import SecretsProvider
 from treadle_agent.session.machine import Identity, Machine
 from treadle_agent.session.stream import Session
 from treadle_agent.setup import Traces
@@ -92,6 +93,7 @@ class Agent:
                 entry_points=config.entry_points,
                 limits=Resources(**config.hosts.model_dump()),
                 traces=Traces(config.traces.ratio, config.traces.per_second) if config.otlp_endpoint else None,
+                secrets=SecretsProvider(config.secrets.folder, config.secrets.environment),
             ),
             spawner,
             Reporter(self._say_status, self._say_event, self._say_began),

@@ -33,6 +33,8 @@ class Setup(msgspec.Struct, frozen=True, array_like=True):
     entry_points: bool = True
     open_files: int | None = None
     traces: Traces | None = None
+    secrets_folder: str = ""
+    secrets_prefix: str = ""
 
 
 class Forked(msgspec.Struct, frozen=True, array_like=True, tag="forked"):

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Final, Literal
 
 from treadle.errors import TreadleError
+from treadle.redaction import redacted
 from treadle.workflow.plan import OnExhausted
 
 OutcomeKind = Literal["completed", "drained", "stopped", "failed", "lost"]
@@ -63,8 +64,8 @@ def shown(exc: BaseException) -> str:
 
 
 def clean(text: str) -> str:
-    """Return text that any encoder takes: lone surrogates become question marks."""
-    return text.encode("utf-8", "replace").decode("utf-8")
+    """Return text for others: without secrets, and such that any encoder takes it (no lone surrogates)."""
+    return redacted(text).encode("utf-8", "replace").decode("utf-8")
 
 
 def _story(exc: BaseException) -> str:

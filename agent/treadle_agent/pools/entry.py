@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 
 from treadle_agent.page import Page
-from treadle_agent.pools import asyncio_host, catalog_child, limits, loop_process, thread_host
+from treadle_agent.pools import asyncio_host, catalog_child, limits, loop_process, secrets, thread_host
 from treadle_agent.pools.channel import Channel
 from treadle_agent.setup import MARKER, SHOW_STACK, Setup
 
@@ -28,6 +28,7 @@ def run(setup: Setup, channel_fd: int, page_fd: int, faults_fd: int, output_fd: 
     faulthandler.register(SHOW_STACK, faults_fd, all_threads=False)
     logging.getLogger().setLevel(setup.log_level.upper())
     limits.open_files(setup.open_files)
+    secrets.install(setup)
     channel = Channel(channel_fd)
     page = Page(page_fd)
     try:

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from typing import Final, NamedTuple
 
 from treadle.queues.tenure import LoopKey
+from treadle.redaction import redacted
 from treadle_agent.frames import Address, Line, Lines
 
 MAX_LINES: Final = 1_000  # kept between two collections; what comes on top is counted and dropped
@@ -99,7 +100,8 @@ def _span() -> tuple[str, str]:
 
 
 def text_of(text: str, limit: int, *, end: bool = False) -> str:
-    """Return the beginning of a text, or its end, in a form that travels: lone surrogates do not."""
+    """Return the beginning of a text, or its end, in a form that may travel: without secrets and lone surrogates."""
+    text = redacted(text)
     if len(text) > limit:
         text = "..." + text[-limit:] if end else text[:limit] + "..."
     return text.encode("utf-8", "replace").decode()

@@ -24,7 +24,7 @@ from treadle.workflow.plan import Plan, QueueLimits
 from treadle_agent import page
 from treadle_agent.frames import Assign, Began, Cleared, Ended, Figures, Incident, NodeFigures, QueueUse, Suspect, Why
 from treadle_agent.page import Page
-from treadle_agent.pools import limits
+from treadle_agent.pools import limits, secrets
 from treadle_agent.pools.classes import classes, known
 from treadle_agent.pools.doing import Look, Watcher
 from treadle_agent.pools.lines import text_of
@@ -170,7 +170,7 @@ class LoopRun:
         Raises what node constructors raise.
         """
         self._trace[INSIDE] = 1
-        nodes = build_nodes(self._plan, self._classes)
+        nodes = build_nodes(self._plan, self._classes, secret=secrets.get)
         self._trace[INSIDE] = 0
         manager = LoopManager(
             self._plan,
@@ -309,7 +309,8 @@ def ended_by(run: LoopRun, exc: BaseException) -> Ended:
         case QueueError():
             return Ended(run.number, "unreachable", Why("redis-unreachable", exc.message))
         case TreadleError():
-            return Ended(run.number, "failed", Why(exc.code, exc.message, node=str(exc.details.get("node", ""))))
+            node = str(exc.details.get("node", ""))
+            return Ended(run.number, "failed", Why(exc.code, text_of(exc.message, MAX_STORY), node=node))
         case _:
             return Ended(run.number, "failed", _why(_described(exc)))
 

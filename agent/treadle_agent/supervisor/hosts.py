@@ -17,6 +17,7 @@ from treadle.workflow.plan import Resources
 from treadle_agent import linux
 from treadle_agent.errors import SpawnFailed
 from treadle_agent.frames import ToChild
+from treadle_agent.secrets import SecretsProvider
 from treadle_agent.setup import Role, Setup, Traces
 from treadle_agent.supervisor import sweeper
 from treadle_agent.supervisor.child import Child, Listener
@@ -29,6 +30,7 @@ SHARED: Final[tuple[Role, ...]] = ("thread", "asyncio")
 OUTSIDE: Final = frozenset({signal.SIGKILL, signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT})
 SPAWN_PAUSE_S: Final = 1.0
 NO_LIMITS: Final = Resources()
+NO_SECRETS: Final = SecretsProvider(prefix="")
 
 
 def from_outside(code: int) -> bool:
@@ -47,6 +49,7 @@ class Template:
     entry_points: bool = True
     limits: Resources = NO_LIMITS  # of each shared host
     traces: Traces | None = None
+    secrets: SecretsProvider = NO_SECRETS
 
 
 class Hosts:
@@ -98,6 +101,8 @@ class Hosts:
 
     def launch(self, role: Role, *, nodes: tuple[str, ...] | None = None, entry_points: bool | None = None) -> Child:
         """Return a new child that is being started; what is sent to it waits."""
+        self._template.secrets.hide_all()  # we hand on what the child prints
+        folder = self._template.secrets.folder
         setup = Setup(
             request=0,
             role=role,
@@ -109,6 +114,8 @@ class Hosts:
             nodes=list(self._template.nodes if nodes is None else nodes),
             entry_points=self._template.entry_points if entry_points is None else entry_points,
             traces=None if role == "catalog" else self._template.traces,
+            secrets_folder="" if folder is None else str(folder),
+            secrets_prefix=self._template.secrets.prefix,
         )
         child = Child(setup, self._listener)
         self._spawn(self._bring_up(child), f"start {child.marker}")

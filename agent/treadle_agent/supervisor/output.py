@@ -7,6 +7,8 @@ import os
 from collections.abc import Callable
 from typing import Final
 
+from treadle.redaction import redacted
+
 MAX_LINE: Final = 8 * 1024  # bytes; longer ones are cut into pieces
 LINES_A_SECOND: Final = 1_000  # more are counted and dropped: who reads them?
 
@@ -68,7 +70,7 @@ class Output:
             if self._said > LINES_A_SECOND:
                 self._dropped += 1
             else:
-                self._on_line(line[start : start + MAX_LINE].decode(errors="replace").rstrip("\r"))
+                self._on_line(redacted(line[start : start + MAX_LINE].decode(errors="replace").rstrip("\r")))
 
     def _tell_dropped(self) -> None:
         dropped, self._dropped = self._dropped, 0

@@ -33,7 +33,7 @@ def main() -> None:
                 if mode == "batch" and answer.HasField("welcome"):
                     said.put(_batch(answer.welcome.session_id, about[0], int(about[1])))
         except grpc.RpcError as exc:
-            print(exc.code().name)  # type: ignore[attr-defined] # noqa: T201 - what it is for
+            print(exc.code().name)  # noqa: T201 - what it is for
 
 
 def _batch(session: str, loop: str, epoch: int) -> pb.SessionRequest:
