@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 from treadle.join_token import JoinToken
 from treadle.v1 import agent_pb2, node_type_pb2
 from treadle.v1 import agent_service_pb2 as pb
@@ -14,8 +16,10 @@ from treadle_controller.api.context import Api, Context
 from treadle_controller.api.errors import answers
 from treadle_controller.cluster.fleet import Liveness
 from treadle_controller.errors import InvalidRequest, NotFound
-from treadle_controller.leader import node_types
+from treadle_controller.leader import node_types, wire
 from treadle_controller.leader.commands import DRAIN_S
+
+_LONGEST_DRAIN_S: Final = 365 * 86_400.0
 
 
 class AgentService(pb_grpc.AgentServiceServicer):
@@ -54,9 +58,9 @@ class AgentService(pb_grpc.AgentServiceServicer):
     @answers
     async def DrainAgent(self, request: pb.DrainAgentRequest, context: Context) -> pb.DrainAgentResponse:
         async def answer() -> pb.DrainAgentResponse:
-            limit_s = request.deadline.ToTimedelta().total_seconds() if request.HasField("deadline") else DRAIN_S
-            if limit_s < 0.0:
-                raise InvalidRequest("deadline must not be negative", field="deadline")
+            limit_s = wire.seconds(request.deadline) if request.HasField("deadline") else DRAIN_S
+            if not 0.0 <= limit_s <= _LONGEST_DRAIN_S:
+                raise InvalidRequest("deadline must not be negative, and a year at most", field="deadline")
             await self._api.commands.drain(request.name, actor=self._api.actor(context), deadline_s=limit_s)
             return pb.DrainAgentResponse(agent=self._agent(request.name))
 

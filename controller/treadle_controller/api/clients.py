@@ -11,6 +11,7 @@ from treadle_controller.access.caller import ANY_NAMESPACE, Role
 from treadle_controller.api.context import Api, Context
 from treadle_controller.api.errors import answers
 from treadle_controller.errors import InvalidRequest
+from treadle_controller.leader import wire
 
 _ROLES: Final = {
     pb.ROLE_VIEWER: Role.VIEWER,
@@ -44,7 +45,7 @@ class ClientService(pb_grpc.ClientServiceServicer):
         namespace = request.namespace or self._api.leader.image.namespace
         if namespace != ANY_NAMESPACE and not is_name(namespace):
             raise InvalidRequest(f"{namespace!r} is no name of a namespace", field="namespace")
-        ttl_s = request.ttl.ToTimedelta().total_seconds() if request.HasField("ttl") else _TTL_S
+        ttl_s = wire.seconds(request.ttl) if request.HasField("ttl") else _TTL_S
         if not 0.0 < ttl_s <= _MOST_S:
             raise InvalidRequest("ttl is more than nothing, and ten years at most", field="ttl")
         role = _ROLES[request.role]

@@ -12,7 +12,7 @@ from treadle.v1 import dispatcher_service_pb2_grpc as pb_grpc
 from treadle.workflow import is_name
 from treadle_controller.access.caller import Caller
 from treadle_controller.api.context import Api, Context
-from treadle_controller.api.errors import abort
+from treadle_controller.api.errors import abort, streams
 from treadle_controller.cluster.model import Why
 from treadle_controller.errors import Denied, InvalidRequest
 from treadle_controller.leader import speech, wire
@@ -29,6 +29,7 @@ class DispatcherService(pb_grpc.DispatcherServiceServicer):
         self._api = api
         self._roster = api.leader.roster
 
+    @streams
     async def Session(
         self, request_iterator: AsyncIterator[pb.SessionRequest], context: Context
     ) -> AsyncIterator[pb.SessionResponse]:
@@ -77,6 +78,8 @@ class DispatcherService(pb_grpc.DispatcherServiceServicer):
             async for request in requests:
                 if not self._take(request, stream):
                     break
+        except InvalidRequest as exc:
+            stream.end(Why("bad-message", exc.message))
         except Exception:  # noqa: BLE001 - whatever it was, it ends this session and no other
             _log.exception("a message of agent %s could not be handled", stream.agent)
             stream.end(Why("bad-message", "a message of this session could not be handled"))

@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any, Final
 
 import grpc
-from google.protobuf.message import Message
+from google.protobuf.message import DecodeError, Message
 from grpc import aio
 
 from treadle_controller.access.caller import Caller, Role
@@ -15,7 +15,7 @@ from treadle_controller.access.policy import POLICY, may
 from treadle_controller.api.audit import Audit
 from treadle_controller.api.callers import Callers, Context
 from treadle_controller.api.errors import abort
-from treadle_controller.errors import Denied, Refused, Unauthenticated
+from treadle_controller.errors import Denied, InvalidRequest, Refused, Unauthenticated
 
 _LOCAL_MAY_ALL: Final = (Role.ADMIN, Role.AGENT)  # without identities there is nobody to keep out
 
@@ -38,19 +38,22 @@ class Guard(aio.ServerInterceptor):
         method = handler_call_details.method
         if not handler.response_streaming:
             kind = "stream_unary" if handler.request_streaming else "unary_unary"
-            return self._put(handler, kind, self._unary(method, getattr(handler, kind)))
+            return self._put(handler, kind, self._unary(method, handler, getattr(handler, kind)))
         kind = "stream_stream" if handler.request_streaming else "unary_stream"
         inner = getattr(handler, kind)
         writes = not inspect.isasyncgenfunction(inner)
-        return self._put(handler, kind, self._unary(method, inner) if writes else self._stream(method, inner))
+        guarded = self._unary(method, handler, inner) if writes else self._stream(method, handler, inner)
+        return self._put(handler, kind, guarded)
 
     def _put(self, handler: Any, kind: str, behaviour: Any) -> Any:
+        """Return a handler that gets its requests as bytes: nobody's are read before it is known that he may call."""
         make = getattr(grpc, f"{kind}_rpc_method_handler")
-        return make(behaviour, handler.request_deserializer, handler.response_serializer)
+        return make(behaviour, None, handler.response_serializer)
 
-    def _unary(self, method: str, inner: Any) -> Any:
-        async def guarded(request: Any, context: Context) -> Any:
+    def _unary(self, method: str, handler: Any, inner: Any) -> Any:
+        async def guarded(sent: Any, context: Context) -> Any:
             caller = await self._admit(method, context)
+            request = await _read(handler, sent, context)
             if not POLICY[method].audited:
                 return await inner(request, context)
             done = False
@@ -64,9 +67,10 @@ class Guard(aio.ServerInterceptor):
 
         return guarded
 
-    def _stream(self, method: str, inner: Any) -> Any:
-        async def guarded(request: Any, context: Context) -> AsyncIterator[Any]:
+    def _stream(self, method: str, handler: Any, inner: Any) -> Any:
+        async def guarded(sent: Any, context: Context) -> AsyncIterator[Any]:
             await self._admit(method, context)
+            request = await _read(handler, sent, context)
             async for answer in inner(request, context):
                 yield answer
 
@@ -94,6 +98,28 @@ class Guard(aio.ServerInterceptor):
         raise Denied(
             f"{caller.kind} {caller.name} may not call {name} here: its role is {roles[0]}", reason="not-allowed"
         )
+
+
+async def _read(handler: Any, sent: Any, context: Context) -> Any:
+    """Return the request, or an iterator of them; one that can't be read ends the call, or is raised by the iterator."""
+    if handler.request_streaming:
+        return _read_all(handler.request_deserializer, sent)
+    try:
+        return _decoded(handler.request_deserializer, sent)
+    except InvalidRequest as exc:
+        await abort(context, exc)
+
+
+async def _read_all(decode: Callable[[bytes], Any], sent: AsyncIterator[bytes]) -> AsyncIterator[Any]:
+    async for one in sent:
+        yield _decoded(decode, one)
+
+
+def _decoded(decode: Callable[[bytes], Any], sent: bytes) -> Any:
+    try:
+        return decode(sent)
+    except DecodeError as exc:
+        raise InvalidRequest("the request is no message of this method", field="") from exc
 
 
 def grpc_name(code: Any) -> str:

@@ -221,8 +221,8 @@ class Roster:
     def heartbeat(self, stream: AgentStream, beat: pb.Heartbeat) -> None:
         self.observe(stream.agent, beat.statuses)
         if beat.HasField("round_trip"):
-            self.sessions.measured(stream.agent, beat.round_trip.ToTimedelta().total_seconds())
-        silence_s = beat.redis_silence.ToTimedelta().total_seconds()
+            self.sessions.measured(stream.agent, wire.seconds(beat.round_trip))
+        silence_s = wire.seconds(beat.redis_silence)
         self.leaving.redis(stream.agent, reachable=beat.redis_reachable, silence_s=silence_s)
         stream.answer_beat(beat.sequence, self.sessions.new_interval(stream.agent))
 
@@ -243,7 +243,7 @@ class Roster:
         agent = self._image.fleet.get(stream.agent)
         if agent is None or agent.stopping:
             return
-        limit_s = farewell.deadline.ToTimedelta().total_seconds() if farewell.HasField("deadline") else _FAREWELL_S
+        limit_s = wire.seconds(farewell.deadline) if farewell.HasField("deadline") else _FAREWELL_S
         message = f"it is being stopped, its loops are handed over within {limit_s:g} s"
         self._leader.journal.add("agent", stream.agent, "agent-draining", message)
         self.leaving.drain(stream.agent, limit_s, stopping=True)

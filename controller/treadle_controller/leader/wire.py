@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Final
 
+from google.protobuf import duration_pb2
+
 from treadle.v1 import dispatcher_service_pb2 as pb
 from treadle.v1 import loop_pb2
 from treadle.workflow.plan import Plan
@@ -17,6 +19,11 @@ _STATES: Final = {int(state): state for state in State}
 
 def loop_ref(namespace: str, id_: ReplicaId) -> loop_pb2.LoopRef:
     return loop_pb2.LoopRef(namespace=namespace, workflow=id_.workflow, loop=id_.loop, replica=id_.replica)
+
+
+def seconds(length: duration_pb2.Duration) -> float:
+    """Return a length of time, however long: that of a request need not fit into a timedelta."""
+    return float(length.seconds) + length.nanos / 1e9
 
 
 def replica_id(ref: loop_pb2.LoopRef) -> ReplicaId:
