@@ -101,7 +101,7 @@ class Guard(aio.ServerInterceptor):
 
 
 async def _read(handler: Any, sent: Any, context: Context) -> Any:
-    """Return the request, or an iterator of them; one that can't be read ends the call, or is raised by the iterator."""
+    """Return the request, or an iterator; what can't be read ends the call, or is raised by the iterator."""
     if handler.request_streaming:
         return _read_all(handler.request_deserializer, sent)
     try:

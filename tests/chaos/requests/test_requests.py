@@ -87,13 +87,13 @@ async def one(channel: aio.Channel, call: Wrong) -> str:
     kind = f"stream_{'stream' if call.streams else 'unary'}" if len(call.requests) > 1 or _streams(call) else ""
     try:
         if kind:
-            streamed: Any = channel.stream_stream(call.method)(_said(call.requests), timeout=_STREAM_S)
-            return await _read(streamed)
+            talk: Any = channel.stream_stream(call.method)
+            return await _read(talk(_said(call.requests), timeout=_STREAM_S))
         if call.streams:
-            watched: Any = channel.unary_stream(call.method)(call.requests[0], timeout=_STREAM_S)
-            return await _read(watched)
-        answer: Any = channel.unary_unary(call.method)(call.requests[0], timeout=_ANSWER_S)
-        await answer
+            watch: Any = channel.unary_stream(call.method)
+            return await _read(watch(call.requests[0], timeout=_STREAM_S))
+        ask: Any = channel.unary_unary(call.method)
+        await ask(call.requests[0], timeout=_ANSWER_S)
     except aio.AioRpcError as exc:
         return judged(call, exc)
     return "OK"

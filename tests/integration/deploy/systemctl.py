@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import pwd
+import select
 import shutil
 import socket
 import subprocess
@@ -17,6 +18,7 @@ from pathlib import Path
 from tests.integration.deploy.unit_file import UnitFile
 
 UNITS = Path("/etc/systemd/system")
+RUN = Path("/run")
 START_S = 60.0
 
 
@@ -25,12 +27,16 @@ def main() -> int:
     os.umask(0o022)  # systemd's, whatever that of whoever calls is
     words = [word for word in sys.argv[1:] if not word.startswith("-")]
     verb, units = words[0], words[1:]
-    for unit in units if verb in ("enable", "restart", "stop") else ():
+    if verb == "list-units":
+        for pid in sorted(RUN.glob(f"{units[0]}.service.pid")):
+            print(pid.name.removesuffix(".pid"), "loaded active running")  # noqa: T201 - what was asked for
+    for unit in units if verb in ("enable", "start", "restart", "try-restart", "stop") else ():
         name, at, rest = unit.removesuffix(".service").partition("@")
         file = UnitFile(UNITS / f"{name}{at}.service", rest)
-        if verb in ("restart", "stop"):
+        running = (RUN / f"{file.name}.pid").exists()
+        if running and verb in ("restart", "try-restart", "stop"):
             stop(file)
-        if verb == "restart" or "--now" in sys.argv:
+        if verb in ("start", "restart") or "--now" in sys.argv or (running and verb == "try-restart"):
             start(file)
     return 0
 
@@ -74,10 +80,11 @@ def stop(unit: UnitFile) -> None:
     pid = int(Path("/run", f"{unit.name}.pid").read_text())
     handle = os.pidfd_open(pid)
     os.kill(pid, 15)
-    import select
-
-    select.select([handle], [], [], unit.seconds("TimeoutStopSec"))
+    ended, _, _ = select.select([handle], [], [], unit.seconds("TimeoutStopSec"))
     os.close(handle)
+    (RUN / f"{unit.name}.pid").unlink()
+    if not ended:
+        raise SystemExit(f"{unit.name} does not end")
 
 
 def give(source: Path, folder: Path, name: str, user: int) -> None:

@@ -16,6 +16,7 @@ from tests.integration.deploy.site import ROOT, Site
 from tests.require import Require
 
 GUIDE: Final = ROOT / "deploy" / "guide-three-hosts.md"
+OPERATE: Final = ROOT / "deploy" / "guide-operate.md"
 HOSTS: Final = {"control": "10.20.0.1", "web-1": "10.20.0.11", "web-2": "10.20.0.12", "laptop": "10.20.0.20"}
 TOOL: Final = "/opt/treadle/current/bin/treadle-controller"
 LIAR: Final = Path(__file__).with_name("liar.py")
@@ -24,7 +25,7 @@ LIAR: Final = Path(__file__).with_name("liar.py")
 @pytest.fixture(scope="module")
 def site(installed: Path, checkout: Path, require: Require, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
     require.root()
-    for program in ("ip", "nsenter", "unshare", "redis-server"):
+    for program in ("ip", "nsenter", "unshare", "redis-server", "redis-cli"):
         require.program(program)
     python = next(path for path in PYTHONS if is_fit(path))
     shutil.copytree(ROOT / "deploy" / "workflows", checkout / "deploy" / "workflows", dirs_exist_ok=True)
@@ -148,6 +149,23 @@ def test_who_is_revoked_is_out_at_once(site: Site) -> None:
     states = {one["name"]: one["state"] for one in json.loads(out)["agents"]}
     assert states["web-1"] == "AGENT_STATE_READY"
     assert states["web-2"] != "AGENT_STATE_READY"
+
+
+def test_the_operators_guide_works_as_it_stands(site: Site) -> None:
+    began = {
+        one["name"]: one["state"] for one in json.loads(wfctl(site, "admin", "agent", "ls", "-o", "json")[1])["agents"]
+    }
+    assert began["web-1"] == "AGENT_STATE_READY"
+
+    site.follow(OPERATE)
+
+    def runs() -> bool:
+        _, out, _ = wfctl(site, "admin", "get", "loops", "-o", "json")
+        loops = json.loads(out or "{}").get("loops", [])
+        return bool(loops) and all(loop["state"] == "LOOP_STATE_RUNNING" for loop in loops)
+
+    wait_until(runs, "all loops run again, with empty queues")
+    assert told(site, "client-revoked", "client admin from 10.20.0.1")()
 
 
 def stable(listed: str) -> list[tuple[str, str]]:
