@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import secrets
 import urllib.request
+from functools import partial
 from pathlib import Path
 from typing import Final
 
@@ -66,7 +67,7 @@ def test_a_planted_secret_is_found_nowhere(tmp_path: Path, source: str) -> None:
         for pool in POOLS:
             running.wfctl("queue", "push", f"in-{pool}", '{"n": 41}')
         for pool in POOLS:
-            wait_until(lambda name=f"in-{pool}": _dead(running, name), f"{pool} has given its message up")
+            wait_until(partial(_dead, running, f"in-{pool}"), f"{pool} has given its message up")
         wait_until(lambda: _failed(running), "the strict one has said why")
         for verb in (
             ("describe", "workflow", "leaky", "-o", "json"),

@@ -38,7 +38,22 @@ _KNOWN: Final = {"namespace": "", "workflow": "numbers", "loop": "feed", "queue"
 _NUMBERS: Final = (0, 1, 2, -1, 7, 100, 1000, 2**31 - 1, -(2**31))
 _LARGE: Final = (2**63 - 1, -(2**63), 2**53)
 _FLOATS: Final = (0.0, -0.0, 1.5, -1.0, 1e308, float("inf"), float("-inf"), float("nan"))
-_VALUES: Final = (None, True, 0, -1, 2**63, 1e400, "", "x", "$secret", [], {}, [[]], {"$secret": 1}, "a" * 5_000)
+_VALUES: Final[tuple[Any, ...]] = (
+    None,
+    True,
+    0,
+    -1,
+    2**63,
+    1e400,
+    "",
+    "x",
+    "$secret",
+    [],
+    {},
+    [[]],
+    {"$secret": 1},
+    "a" * 5_000,
+)
 _MOST_DEPTH: Final = 5
 
 
