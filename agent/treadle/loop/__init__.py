@@ -4,6 +4,7 @@
 
 `run.py` is a loop's life; `called.py` and `fed.py` are its two hot loops (a producer is called, or a queue feeds);
 `boundary.py` is where it waits and what ends it; `chain.py` executes a plan that is one line, `walk.py` any plan;
+`burst.py` executes the line many times in a row while it takes some microseconds only, and `tally.py` counts that;
 `iteration.py` gathers what commits together.
 """
 

@@ -36,7 +36,7 @@ class Source(Protocol):
 class Boundary:
     """`cross` returns when the next iteration may start, or says how the loop ends."""
 
-    __slots__ = ("_always", "_clock", "_control", "_run", "_tenure", "_ticks", "_trace", "_turn_ns", "pace")
+    __slots__ = ("_clock", "_control", "_run", "_tenure", "_ticks", "_trace", "_turn_ns", "always", "pace")
 
     def __init__(self, run: Run) -> None:
         self._run = run
@@ -50,12 +50,12 @@ class Boundary:
         }
         self._ticks = Ticks(ticking, run.clock.monotonic()) if ticking else _NO_TICKS
         # An interval has to be looked at after every iteration; so has a clock that only a test moves.
-        self._always = bool(run.plan.interval_s or (ticking and run.clock.driven))
+        self.always = bool(run.plan.interval_s or (ticking and run.clock.driven))
         self._turn_ns = TURN_NS if run.mode.asynchronous else HOUSEKEEPING_NS
 
     def next_look(self, then: int) -> int:
         """Return the moment, in nanoseconds like `then`, at which the boundary is to be crossed slowly again."""
-        if self._always:
+        if self.always:
             return 0
         tick = self._ticks.next_due
         if tick is None:

@@ -6,6 +6,7 @@ from time import perf_counter_ns
 from typing import TYPE_CHECKING, Any, Literal
 
 from treadle.data import Idle, LoopComplete, NodeData
+from treadle.loop.burst import Broken, Burst
 from treadle.loop.chain import LEFT
 from treadle.loop.output import is_signal
 from treadle.loop.recovery import Abandoned
@@ -42,10 +43,11 @@ class Called:
         produce, awaits, taken = producer.call, producer.awaits, producer.durations
         clock, next_look = perf_counter_ns, run.boundary.next_look
         direct, append = chain.direct, tenure.plain(None, chain.pushes)
+        lasts, burst, broken, length = chain.lasts, self._bursts(), None, 0
         begin = None if run.deadlines is None else run.deadlines.begin
         idle, due, then = False, 0, 0  # the first look comes before the first iteration
         while True:
-            if control.raised or then >= due:
+            if broken is None and (control.raised or then >= due):
                 if tracer is not None:
                     tracer.ended(then)
                 verdict = await cross(self)
@@ -57,24 +59,38 @@ class Called:
                     due = tracer.look(then, due)
                     produce, carry, chained, direct = tracer.tools()
             start = then
-            iteration.at, chain.lone = 0, None
-            if begin is not None:
-                begin()
+            chain.lone = None
+            resumed = broken
+            broken = None
             try:
-                output = produce()
-                if awaits:
-                    output = await output
-                then = clock()
+                if resumed is None or burst is None:
+                    iteration.at = 0
+                    if begin is not None:
+                        begin()
+                    output = produce()
+                    if awaits:
+                        output = await output
+                    then = clock()
+                elif resumed is Broken.OUTPUT:
+                    output = burst.output
+                else:
+                    output = resumed
+                    start = burst.since
+                    burst.resume()
                 if type(output) is dict and not direct:
                     output = NodeData(output)
                 if type(output) is NodeData or type(output) is dict:
-                    taken[(then - start).bit_length()] += 1
+                    lasts[0] = bucket = (then - start).bit_length()
+                    taken[bucket] += 1
                     if chained is None:
                         then = await carry(0, output, None, then)
                     else:
                         then = (await chained(output, then)) if chain_awaits else chained(output, then)
                         if then == LEFT:
                             then = await carry(*chain.left, clock())
+                elif type(output) is Broken:
+                    if output is Broken.LEFT:
+                        then = await carry(*chain.left, then)
                 elif is_signal(output, LoopComplete):
                     if iteration.touched:
                         run.commit(())
@@ -98,7 +114,8 @@ class Called:
                     case "given-up":
                         continue
                 then = clock()
-            durations[(then - start).bit_length()] += 1
+            took = then - start
+            durations[took.bit_length()] += 1
             if idle:
                 run.boundary.pace.worked()
                 idle = False
@@ -107,12 +124,25 @@ class Called:
                 then = clock()
                 if not tenure.has_room:
                     due = 0
-            elif chain.lone is not None:
+                continue
+            if chain.lone is not None:
                 iteration.counted += 1
                 if not append(0, chain.lone):
                     due = 0
+                    continue
             else:
                 stats.untouched += 1
+            if burst is not None and chained is not None and (length := burst.length(took)) and not control.raised:
+                burst.called(produce, length)
+                broken, then = burst.broken, burst.ended
+                if not tenure.has_room:
+                    due = 0
+
+    def _bursts(self) -> Burst | None:
+        """Return what runs many iterations in a row, where nothing has to be looked at or awaited in between."""
+        run = self._run
+        may = run.chain.run is not None and not run.chain.awaits and not run.steps[0].awaits
+        return Burst(run, run.tenure.lane) if may and run.deadlines is None and not run.boundary.always else None
 
     async def _mend(self, exc: BaseException) -> Literal["done", "given-up", "no-work", "completed"]:
         """Go on after something was raised: by the producer, or below it."""

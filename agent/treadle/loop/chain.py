@@ -25,10 +25,10 @@ class Chain:
     `run` is None when the plan is no such line, and before `make`: a loop that never had work has no closures.
     With `pushes` the line ends in that queue: an iteration that does nothing but push there leaves its item in
     `lone`, which the caller clears before each. With `direct` the queue is the only step below the first, whose dicts
-    are taken as they are.
+    are taken as they are. `lasts` are the buckets of the durations of the last run, by step.
     """
 
-    __slots__ = ("_iteration", "_linear", "_steps", "awaits", "direct", "left", "lone", "pushes", "run")
+    __slots__ = ("_iteration", "_linear", "_steps", "awaits", "direct", "lasts", "left", "lone", "pushes", "run")
 
     def __init__(self, steps: list[Step], iteration: Iteration, *, linear: bool) -> None:
         self._steps = steps
@@ -36,6 +36,7 @@ class Chain:
         self._linear = linear
         self.left: tuple[int, Any, Any] = _NOTHING_LEFT
         self.lone: bytes | None = None
+        self.lasts: list[int] = []
         self.awaits = any(step.awaits for step in steps[1:])
         self.pushes = steps[-1].pushes if linear and not self.awaits else None
         self.direct = self.pushes is not None and len(steps) == 2
@@ -43,6 +44,7 @@ class Chain:
 
     def make(self) -> None:
         """Make `run`, once; before the first iteration."""
+        self.lasts = self.lasts or [0] * len(self._steps)
         if not self._linear or self.run is not None:
             return
         steps, iteration = self._steps, self._iteration
@@ -60,14 +62,15 @@ _Line = list["tuple[int, Callable[[NodeData], Any], bool, list[int]]"]
 
 
 def _called_line(chain: Chain, line: _Line, iteration: Iteration) -> Callable[[NodeData, int], int]:
-    clock = perf_counter_ns
+    clock, lasts = perf_counter_ns, chain.lasts
 
     def run(data: NodeData, then: int) -> int:
         try:
             for iteration.at, call, _, durations in line:
                 output = call(data)
                 now = clock()
-                durations[(now - then).bit_length()] += 1
+                lasts[iteration.at] = bucket = (now - then).bit_length()
+                durations[bucket] += 1
                 then = now
                 kind = type(output)
                 if kind is NodeData:
@@ -93,14 +96,16 @@ def _whole(data: Any) -> NodeData:
 
 
 def _line_to_queue(chain: Chain, line: _Line, end: Step, iteration: Iteration) -> Callable[[Any, int], int]:
-    clock, push, queue, end_at, end_durations = perf_counter_ns, iteration.push, end.pushes or "", end.at, end.durations
+    clock, lasts, push, queue = perf_counter_ns, chain.lasts, iteration.push, end.pushes or ""
+    end_at, end_durations = end.at, end.durations
 
     def run(data: Any, then: int) -> int:
         try:
             for iteration.at, call, _, durations in line:
                 output = call(data)
                 now = clock()
-                durations[(now - then).bit_length()] += 1
+                lasts[iteration.at] = bucket = (now - then).bit_length()
+                durations[bucket] += 1
                 then = now
                 kind = type(output)
                 if kind is NodeData:
@@ -123,7 +128,8 @@ def _line_to_queue(chain: Chain, line: _Line, end: Step, iteration: Iteration) -
             iteration.given, iteration.since = _whole(data), then
             raise
         now = clock()
-        end_durations[(now - then).bit_length()] += 1
+        lasts[end_at] = bucket = (now - then).bit_length()
+        end_durations[bucket] += 1
         return now
 
     return run

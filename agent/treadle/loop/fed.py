@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from treadle.data import NodeData, Route
 from treadle.headers import HANDLE, MessageHeaders
+from treadle.loop.burst import Broken, Burst
 from treadle.loop.chain import LEFT
 from treadle.loop.trace import NUMBER, QUEUE
 from treadle.queues.manager import bad_message
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
 class Fed:
     """Takes messages from one or more queues, in turn a batch of each."""
 
-    __slots__ = ("_batch", "_buried", "_plain", "_position", "_queues", "_routes", "_run", "_then")
+    __slots__ = ("_batch", "_buried", "_burst", "_plain", "_position", "_queues", "_routes", "_run", "_then")
 
     def __init__(self, run: Run) -> None:
         self._run = run
@@ -32,6 +33,7 @@ class Fed:
         self._buried = False  # what the last iteration that was given up had popped is among the dead letters
         self._routes = run.plan.tail_of is not None
         self._plain: Callable[[int, bytes | None], bool] | None = None  # made with the first batch
+        self._burst: Burst | None = None
 
     def ready(self) -> bool:
         """Whether a message is here; takes a batch if need be."""
@@ -79,7 +81,7 @@ class Fed:
         taken, clock, routes = run.steps[0].durations, perf_counter_ns, self._routes
         queue, first, items = batch
         begin = None if run.deadlines is None else run.deadlines.begin
-        trace = run.trace
+        trace, lasts, burst, broken = run.trace, chain.lasts, self._burst, None
         trace[QUEUE] = run.plan.steps[0].queues.index(queue)
         prefix = f"{tenure.namespace}/{queue}/"
         then = clock()
@@ -88,35 +90,47 @@ class Fed:
         if tracer is not None:
             due = tracer.due(then, due)
             goes_on = tracer.goes_on if tracer.recording is None else None
-        for at in range(position, len(items)):
+        at, end = position, len(items)
+        while at < end:
             start, item, number = then, items[at], first + at
-            iteration.at, chain.lone = 0, None
-            trace[NUMBER] = number
-            if begin is not None:
-                begin()
+            chain.lone = None
             try:
-                if type(item) is BadItem:
-                    raise bad_message(queue, number, item)  # noqa: TRY301 - fails like any other iteration
-                payload, carried = item
-                if carried is not None and goes_on is not None and goes_on(carried):
-                    return at
-                iteration.message = headers = MessageHeaders(prefix, queue, number, carried)
-                data = NodeData(payload, headers)
-                then = clock()
-                taken[(then - start).bit_length()] += 1
-                if chained is None or (routes and carried):
-                    then = await carry(0, _routed(data, carried) if routes else data, headers, then)
-                else:
-                    then = (await chained(data, then)) if chain_awaits else chained(data, then)
-                    if then == LEFT:
-                        then = await carry(*chain.left, clock())
+                if broken is None or broken is Broken.NEW:
+                    iteration.at = 0
+                    trace[NUMBER] = number
+                    if begin is not None:
+                        begin()
+                    if type(item) is BadItem:
+                        raise bad_message(queue, number, item)  # noqa: TRY301 - fails like any other iteration
+                    payload, carried = item
+                    if carried is not None and goes_on is not None and goes_on(carried):
+                        return at
+                    iteration.message = headers = MessageHeaders(prefix, queue, number, carried)
+                    data = NodeData(payload, headers)
+                    then = clock()
+                    lasts[0] = bucket = (then - start).bit_length()
+                    taken[bucket] += 1
+                    if chained is None or (routes and carried):
+                        then = await carry(0, _routed(data, carried) if routes else data, headers, then)
+                    else:
+                        then = (await chained(data, then)) if chain_awaits else chained(data, then)
+                        if then == LEFT:
+                            then = await carry(*chain.left, clock())
+                elif burst is not None:
+                    start = burst.since
+                    burst.resume()
+                    if broken is Broken.LEFT:
+                        then = await carry(*chain.left, then)
             except BaseException as exc:  # noqa: BLE001 - a node's; what isn't is raised again
                 due, iteration.began = 0, start
                 if not await self._mend(exc, queue, number, item):
                     self._then = clock()
                     return at + self._buried
                 then = clock()
-            durations[(then - start).bit_length()] += 1
+            took = then - start
+            durations[took.bit_length()] += 1
+            at += 1
+            length = 0
             if iteration.beyond_pushes:
                 run.commit(((queue, number, number),))
                 room = tenure.has_room
@@ -127,17 +141,29 @@ class Fed:
             else:
                 room = plain(number, chain.lone)
                 iteration.counted += 1
-            if control.raised or not room or then >= due:
-                self._then = then
-                return at + 1
+                if burst is not None and chained is not None and room and not control.raised:
+                    length = burst.length(took)
+            broken = None
+            if burst is not None and length:
+                at = burst.fed(batch, prefix, at, length, asks=goes_on is not None)
+                broken, then, room = burst.broken, burst.ended, tenure.has_room
+            if broken is None and (control.raised or not room or then >= due):
+                break
         self._then = then
-        return len(items)
+        return at
+
+    def _bursts(self) -> Burst | None:
+        """Return what runs many iterations in a row, where nothing has to be looked at or awaited in between."""
+        run = self._run
+        may = run.chain.run is not None and not run.chain.awaits
+        return Burst(run, run.tenure.lane) if may and run.deadlines is None and not run.boundary.always else None
 
     def _appending(self, queue: str) -> Callable[[int, bytes | None], bool]:
         """Return what appends plain iterations."""
         if len(self._queues) > 1:
             return self._written_out(queue)
         self._plain = plain = self._run.tenure.plain(queue, self._run.chain.pushes)
+        self._burst = self._bursts()
         return plain
 
     def _written_out(self, queue: str) -> Callable[[int, bytes | None], bool]:

@@ -1,6 +1,7 @@
 """What a loop counts, always: a few additions an iteration, read from any thread without a lock.
 
-Durations are log2 histograms: bucket `b` counts those from 2^(b-1) to 2^b - 1 nanoseconds.
+Durations are log2 histograms: bucket `b` counts those from 2^(b-1) to 2^b - 1 nanoseconds. Every execution is in
+one; which one is taken from a sample where iterations take some microseconds only (tally.py).
 """
 
 from __future__ import annotations

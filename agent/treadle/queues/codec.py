@@ -39,6 +39,9 @@ _decode_item: Callable[[bytes], _Item] = msgspec.msgpack.Decoder(_Item).decode
 _decode_batch = msgspec.msgpack.Decoder(list[_Item]).decode
 _split_batch = msgspec.msgpack.Decoder(list[Raw]).decode
 
+# For callers that look at the size themselves, and ask `encode_item` what is wrong when this raises.
+encode_quickly: Final[Callable[[tuple[Mapping[str, Any], None]], bytes]] = _encode
+
 _UNENCODABLE = (TypeError, ValueError, OverflowError, RecursionError, msgspec.MsgspecError)
 
 

@@ -57,6 +57,12 @@ class MemoryQueue:
         return len(self.waiting) + self.claimed
 
     @property
+    def bounded(self) -> bool:
+        """Whether it can be full."""
+        limits = self.limits
+        return limits.when_full == "block" and not (limits.messages is None and limits.bytes is None)
+
+    @property
     def full(self) -> bool:
         """Whether a bounded queue lets its writers wait."""
         limits = self.limits

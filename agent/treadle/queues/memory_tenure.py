@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from treadle.queues.bell import Bell
 from treadle.queues.codec import decode_item
+from treadle.queues.plain import Plain
 from treadle.queues.tenure import Batch
 
 if TYPE_CHECKING:
@@ -54,6 +55,7 @@ class MemoryTenure:
         self._awaited: deque[tuple[int, Callable[[int], None]]] = deque()
         self._claims: dict[str, dict[int, bytes]] = {queue: {} for queue in spec.reads}
         self._returned: dict[str, deque[Batch]] = {}
+        self._plain = Plain()
         self._look_for_room()
 
     @property
@@ -116,6 +118,7 @@ class MemoryTenure:
 
     def plain(self, reads: str | None, pushes: str | None) -> Callable[[int, bytes | None], bool]:
         """See Tenure."""
+        self._plain = Plain(reads or "", pushes or "")
 
         def append(number: int, item: bytes | None) -> bool:
             read = () if reads is None or not number else ((reads, number, number),)
@@ -133,6 +136,22 @@ class MemoryTenure:
     def _tell(self) -> None:
         while self._awaited and self._awaited[0][0] <= self.appended - len(self._pending):
             self._awaited.popleft()[1](time.time_ns())
+
+    @property
+    def lane(self) -> MemoryLane:
+        """See Tenure."""
+        return MemoryLane(self, self._plain)
+
+    def room(self) -> int:
+        """Return how many iterations may be appended at once: where a queue has limits, any may be the last."""
+        if not self.has_room:
+            return 0
+        free = self._spec.max_in_flight - len(self._pending)
+        return min(1, free) if any(self._host.queue(queue).bounded for queue in self._spec.writes) else free
+
+    def bytes_left(self) -> int:
+        """Return how many bytes may be pushed before `has_room` ends."""
+        return self._spec.max_in_flight_bytes - self._pending_bytes
 
     def commit_next(self, *, forced: bool = False) -> bool:
         """Commit the oldest iteration if nothing stands in its way; called with the host's lock held."""
@@ -225,3 +244,26 @@ class MemoryTenure:
             and (self._pending_bytes < spec.max_in_flight_bytes or not self._pending)
             and not any(self._host.queue(queue).full for queue in spec.writes)
         )
+
+
+class MemoryLane:
+    """See `treadle.queues.tenure.Lane`: what is put is appended at once."""
+
+    asked = True
+
+    def __init__(self, tenure: MemoryTenure, plain: Plain) -> None:
+        self._tenure = tenure
+        self._plain = plain
+        self.room = tenure.room
+        self.bytes_left = tenure.bytes_left
+
+    def put(self, short: Any) -> None:
+        """Append an iteration."""
+        reads, pushes, *_ = self._plain.whole([short])[0]
+        self._tenure.append(reads, pushes)
+
+    def ask(self) -> None:
+        """Nobody needs to be asked."""
+
+    def count(self, iterations: int, size: int) -> None:
+        """Nothing: all was counted when it was put."""

@@ -97,7 +97,7 @@ class RedisTenure:
     @property
     def in_flight(self) -> int:
         """Iterations appended and not yet committed."""
-        return self._appended - self.settled
+        return max(0, self._appended - self.settled)  # below 0 while a burst has not been counted
 
     @property
     def appended(self) -> int:
@@ -221,6 +221,34 @@ class RedisTenure:
             )
 
         return append
+
+    @property
+    def lane(self) -> RedisTenure:
+        """Return itself: the calls below are its Lane."""
+        return self
+
+    @property
+    def put(self) -> Callable[[Any], None]:
+        """Return what appends a plain iteration."""
+        return self._waiting.append
+
+    def ask(self) -> None:
+        """Have the host look at what waits."""
+        self.asked = True
+        self._send(self)
+
+    def room(self) -> int:
+        """Return how many iterations may be put at once."""
+        return 0 if self.pipeline.full_on is not None else self._max - self._appended + self.settled
+
+    def bytes_left(self) -> int:
+        """Return how many bytes they may push."""
+        return self._max_bytes - self._appended_bytes + self.settled_bytes
+
+    def count(self, iterations: int, size: int) -> None:
+        """Take note of what was put."""
+        self._appended += iterations
+        self._appended_bytes += size
 
     def _weigh(self, queue: str, first: int, last: int) -> int:
         return self.readers[queue].ledger.weigh(first, last)

@@ -97,6 +97,36 @@ class DeadLetter(NamedTuple):
     reason: Mapping[str, Any]  # error, traceback, node, attempts, revision, iteration
 
 
+class Lane(Protocol):
+    """The shortest way to append plain iterations, for who looks at the room himself: `put` as many as there is room
+    for, `ask` after each unless `asked`, and `count` them in the end.
+    """
+
+    @property
+    def asked(self) -> bool:
+        """Whether somebody will look at what is put."""
+        ...
+
+    @property
+    def put(self) -> Callable[[Any], None]:
+        """Appends one in the form that `treadle.queues.plain` describes."""
+        ...
+
+    def ask(self) -> None:
+        """Have somebody look at what was put."""
+
+    def room(self) -> int:
+        """Return how many iterations may be put at once."""
+        ...
+
+    def bytes_left(self) -> int:
+        """Return how many bytes they may push; the last one may exceed it."""
+        ...
+
+    def count(self, iterations: int, size: int) -> None:
+        """Take note of what was put, and of the bytes that it pushes."""
+
+
 class Tenure(Protocol):
     """See the module. Made by `QueueHost.open`."""
 
@@ -170,6 +200,11 @@ class Tenure(Protocol):
         The function takes the number of the message that was read from `reads` (0: none) and the encoded item for
         `pushes` (None: none), one of them at least, and returns `has_room`. To be asked for once.
         """
+        ...
+
+    @property
+    def lane(self) -> Lane:
+        """Return the way for many of them, once `plain` was asked for."""
         ...
 
     @property
