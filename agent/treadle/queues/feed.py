@@ -157,11 +157,17 @@ class Feed:
         cursors = [reader.cursor for reader in asked.values()]
         self._blocked = True
         streams = (self._bell, *keys, self._bell_id, *cursors)
-        answer = await request(wire, "XREAD", "COUNT", self._count, "BLOCK", BLOCK_MS, "STREAMS", *streams)
-        self._blocked = False
-        self.wakes += 1
-        if answer:
-            self._hand_out(answer, dict(zip((k.encode() for k in keys), asked.values(), strict=True)))
+        by_key = dict(zip((k.encode() for k in keys), asked.values(), strict=True))
+
+        def heard(answer: Any) -> None:
+            # Not after the await: the loops that wait would wake a turn of the event loop later.
+            self._blocked = False
+            self.wakes += 1
+            if answer:
+                self._hand_out(answer, by_key)
+
+        command = ("XREAD", "COUNT", self._count, "BLOCK", BLOCK_MS, "STREAMS", *streams)
+        await request(wire, *command, first=heard)
 
     def _hand_out(self, answer: list[Any], by_key: dict[bytes, Reader]) -> None:
         before = sum(reader.fetched for reader in by_key.values())

@@ -121,13 +121,23 @@ async def _log_in(wire: Wire, server: Server, name: str) -> None:
     await request(wire, "CLIENT", "SETNAME", name)
 
 
-async def request(wire: Wire, *args: Any) -> Any:
-    """Send one command and return its answer. Raises hiredis.ReplyError, or ConnectionError."""
+async def request(wire: Wire, *args: Any, first: Callback | None = None) -> Any:
+    """Send one command and return its answer; `first` is called with it as soon as it is here.
+
+    Raises hiredis.ReplyError, or ConnectionError, and what `first` raises.
+    """
     future: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
 
     def done(answer: Any) -> None:
-        if not future.done():
-            future.set_result(answer)
+        if future.done():
+            return
+        if first is not None and answer is not GONE and not isinstance(answer, hiredis.ReplyError):
+            try:
+                first(answer)
+            except Exception as exc:  # noqa: BLE001 - it is the caller's: raised where the answer is awaited
+                future.set_exception(exc)
+                return
+        future.set_result(answer)
 
     wire.send(pack(*args), done)
     answer = await future
