@@ -1,4 +1,4 @@
-"""Telemetry never blocks work: a collector that is dead, slow or refuses costs bounded memory; what is lost is counted."""
+"""Telemetry never blocks work: a collector that is away or refuses fills no memory, and losses are counted."""
 
 from __future__ import annotations
 
