@@ -259,6 +259,7 @@ async def test_log_lines_reach_who_reads_them(controller: ControllerProcess) -> 
         await client.apply(document("orders", loop("fetch")))
         await client.until("orders", lambda one: one.state == RUNNING)
         call = client.events.StreamLogs(event_service_pb2.StreamLogsRequest(workflow="orders", loop="fetch"))
+        past = await asyncio.wait_for(call.read(), 10)
         reading = asyncio.ensure_future(call.read())
         subscribed = "log_subscription"
         await agent.until(lambda: agent.received[-1].WhichOneof("message") == subscribed)
@@ -268,6 +269,7 @@ async def test_log_lines_reach_who_reads_them(controller: ControllerProcess) -> 
         response = await asyncio.wait_for(reading, 10)
         call.cancel()
 
+        assert (list(past.lines), past.caught_up) == ([], True)
         assert [line.message for line in response.lines] == ["hello"]
         await agent.until(lambda: not agent.received[-1].log_subscription.loops)
 
