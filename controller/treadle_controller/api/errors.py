@@ -103,7 +103,10 @@ async def abort(context: aio.ServicerContext[Any, Any], exc: TreadleError) -> No
         packed = any_pb2.Any()
         packed.Pack(detail)
         status.details.append(packed)
-    await context.abort(code, status.message, ((_DETAILS_KEY, status.SerializeToString()),))
+    try:
+        await context.abort(code, status.message, ((_DETAILS_KEY, status.SerializeToString()),))
+    except aio.InternalError as gone:
+        raise aio.AbortError("the caller has gone meanwhile") from gone
     raise AssertionError("abort returned")
 
 
