@@ -6,6 +6,7 @@ import re
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import pytest
@@ -61,8 +62,8 @@ def test_the_examples_of_the_guide_do_what_it_says(secured: SecuredCluster, node
     with subprocess.Popen(["node", script], env=known) as program, redis.Redis.from_url(url) as queues:
         wait_until(lambda: queues.hget("{default}:q:bills:m", "tail") == b"4", "three bills", 60.0)
         program.kill()
-        (entry,) = queues.xrange("{default}:q:bills")
-    bills = [payload for payload, _ in msgspec.msgpack.decode(entry[1][b"d"])]
+        entries: Any = queues.xrange("{default}:q:bills")
+    bills = [payload for payload, _ in msgspec.msgpack.decode(entries[0][1][b"d"])]
     assert bills == [{"order": n, "total": 10} for n in range(3)]
     described = secured.wfctl("describe", "queue", "orders").out
     assert re.search(r"^Consumers: +billing( \(away\))?$", described, re.MULTILINE), described
