@@ -84,16 +84,16 @@ async def send(controller: ControllerProcess, seed: int, count: int) -> Counter[
 
 async def one(channel: aio.Channel, call: Wrong) -> str:
     """Send one call; returns how it ended, with a `!` before what must not be."""
-    kind = f"stream_{'stream' if call.streams else 'unary'}" if len(call.requests) > 1 or _streams(call) else ""
+    first, *more = call.requests or (b"",)
     try:
-        if kind:
+        if more or _streams(call):
             talk: Any = channel.stream_stream(call.method)
             return await _read(talk(_said(call.requests), timeout=_STREAM_S))
         if call.streams:
             watch: Any = channel.unary_stream(call.method)
-            return await _read(watch(call.requests[0], timeout=_STREAM_S))
+            return await _read(watch(first, timeout=_STREAM_S))
         ask: Any = channel.unary_unary(call.method)
-        await ask(call.requests[0], timeout=_ANSWER_S)
+        await ask(first, timeout=_ANSWER_S)
     except aio.AioRpcError as exc:
         return judged(call, exc)
     return "OK"
