@@ -163,6 +163,9 @@ class Run:
 
     async def carry_own(self, step: Step, hook: str, *arguments: Any) -> None:
         """Call finish() or on_tick() of a node; what it returns flows on as an iteration without input."""
+        tracer = self.tracer
+        if tracer is not None:
+            tracer.rest()
         self.iteration.message = None
         self.iteration.at = step.at
         self.trace[NUMBER], self.trace[INSIDE] = 0, 1
@@ -178,6 +181,8 @@ class Run:
                 self.commit(())
         finally:
             self.trace[INSIDE] = 0
+            if tracer is not None:
+                tracer.resting = False
 
     async def _own_output(self, step: Step, hook: str, arguments: tuple[Any, ...]) -> Any:
         if step.node is None:

@@ -51,6 +51,7 @@ class LoopTracer:
 
     def __init__(self, run: Run, workshop: Workshop, tracing: Tracing) -> None:
         self.recording: Recording | None = None
+        self.resting = False  # what runs is no iteration with input: finish() or on_tick()
         self._run = run
         self._tracing = tracing
         self._sampler = Sampler(tracing.ratio, tracing.begun, run.chance)
@@ -108,6 +109,8 @@ class LoopTracer:
     def failing(self, step: Step, error: BaseException) -> Step:
         """Take in that a step raised, and return the step to try again: recorded from now on, if it was not before."""
         iteration = self._run.iteration
+        if self.recording is None and self.resting:
+            return step
         if self.recording is None:
             now = perf_counter_ns()
             if not self._tracing.afterwards.take(now):
@@ -134,6 +137,11 @@ class LoopTracer:
             recording.fed(MessageHeaders(f"{namespace}/{queue}/", queue, number, carried))
         elif iteration.message is not None:
             recording.fed(iteration.message)
+
+    def rest(self) -> None:
+        """Record nothing as long as `resting`: finish() or on_tick() run, on the plain steps."""
+        self.ended(perf_counter_ns())
+        self.resting = True
 
     def gave_up(self, action: Action, error: LoopError | None) -> None:
         """Take in that the iteration is given up."""

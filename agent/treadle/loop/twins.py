@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from treadle.headers import passed_on
 from treadle.loop.doings import Doings
 from treadle.loop.step import Step, emitting, pusher, tail_emitter
 from treadle.loop.walk import Walk
+from treadle.queues.codec import encode_item
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
+    from treadle.data import NodeData
     from treadle.loop.recording import Recording
     from treadle.loop.run import Run
     from treadle.loop.table import Table
@@ -68,10 +71,27 @@ class Twins:
             twin.call = emitting(call, twin.emit, awaits=awaits)
             self._workshop.limit(twin, planned)
         elif plain.pushes is not None:
-            twin.call = pusher(planned, run.iteration, self._sends)
+            twin.call = self._pushing(planned) if run.chain.pushes else pusher(planned, run.iteration, self._sends)
         if plain.node is not None or plain.at:
             twin.call = self._recorded(twin)
         return twin
+
+    def _pushing(self, planned: plan.Step) -> Callable[[NodeData], NodeData]:
+        """Return the call of the queue step that ends a line: it leaves its item where the fast path leaves it.
+
+        A group of commits with one iteration that is not plain is sorted the slow way, as a whole.
+        """
+        iteration, chain, queue = self._run.iteration, self._run.chain, planned.queue or ""
+
+        def call(data: NodeData) -> NodeData:
+            item = encode_item(data.payload, self._sends(queue, passed_on(data.headers)))
+            if iteration.touched or iteration.executed is not None:
+                iteration.push(queue, item)
+            else:
+                chain.lone = item
+            return data
+
+        return call
 
     def _sends(self, queue: str, headers: Mapping[str, Any] | None) -> dict[str, Any] | None:
         recording = self._tracer.recording

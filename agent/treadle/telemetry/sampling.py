@@ -54,9 +54,9 @@ class Sampler:
     @property
     def spacing_ns(self) -> int | None:
         """How soon to ask again at the latest, so that a quick loop gets its share; None when that does not matter."""
-        if self._owed >= 1.0:
-            return 0
-        return SECOND_NS // self._budget.per_second if self._budget.per_second else None
+        if self._budget.per_second:
+            return SECOND_NS // self._budget.per_second  # not sooner: there may be nothing left to take
+        return 0 if self._owed >= 1.0 else None
 
     def picks(self, iterations: int, now_ns: int) -> bool:
         """Tell whether the next iteration is traced; `iterations` have been done so far."""

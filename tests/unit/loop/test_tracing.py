@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import random
 from typing import Any
 
 import pytest
@@ -13,7 +14,7 @@ from treadle.loop.tracing import Tracing
 from treadle.queues.codec import decode, decode_item, encode_item
 from treadle.telemetry import conventions as c
 from treadle.telemetry.origin import Origin, read_origin
-from treadle.telemetry.sampling import Budget
+from treadle.telemetry.sampling import Budget, Sampler
 from treadle.telemetry.span import Kind, Span
 
 FOREIGN = Origin(0xABC, 0xDEF)
@@ -224,6 +225,49 @@ def test_output_and_state_are_the_same_whether_traced_or_not() -> None:
     outs = [Traced(fed(By(as_it_is), By(fails(2)), messages=50), ratio).run().small.out() for ratio in (0.0, 0.5, 1.0)]
 
     assert outs[0] == outs[1] == outs[2] == [{"n": n} for n in range(50)]
+
+
+class Finishing(By):
+    """Says something more at the end."""
+
+    def finish(self) -> Any:
+        return {"last": 1}
+
+
+@pytest.mark.parametrize("ratio", [0.0, 1.0])
+@pytest.mark.parametrize("fed_by_queue", [False, True])
+def test_what_nodes_give_out_at_the_end_is_not_lost(ratio: float, fed_by_queue: bool) -> None:
+    nodes = (Finishing(as_it_is), By(fails(1)))
+    turns = iter([{"n": n} for n in range(3)])
+    small = fed(*nodes, messages=3) if fed_by_queue else Small(producer=From(turns), nodes=nodes)
+
+    assert Traced(small, ratio).run().small.out() == [{"n": 0}, {"n": 1}, {"n": 2}, {"last": 1}]
+
+
+def test_what_a_recorded_iteration_returns_as_a_list_is_pushed_in_order() -> None:
+    traced = Traced(fed(By(lambda _, data: [{"n": data["n"], "item": item} for item in range(3)]), messages=2)).run()
+
+    assert traced.small.out() == [{"n": n, "item": item} for n in range(2) for item in range(3)]
+    assert [read_origin(each) for each in traced.carried()] == [span.origin for span in traced.named("send out")]
+
+
+def test_a_sampler_whose_budget_is_used_up_does_not_have_its_loop_look_up_all_the_time() -> None:
+    sampler = Sampler(1.0, Budget(10), lambda: 0.0)
+
+    picks = [sampler.picks(count, now_ns=count) for count in range(30)]
+
+    assert (sum(picks), sampler.spacing_ns) == (10, 100_000_000)
+
+
+def test_a_sampler_picks_its_part_of_a_slow_loop_and_of_a_quick_one() -> None:
+    chance = random.Random(5).random
+    slow, quick = Sampler(0.01, Budget(0), chance), Sampler(0.01, Budget(0), chance)
+
+    of_slow = sum(slow.picks(count, count) for count in range(20_000))
+    of_quick = sum(quick.picks(count, count) for count in range(0, 200_000, 50))
+
+    assert 150 <= of_slow <= 250
+    assert 1_500 <= of_quick <= 2_500
 
 
 def test_a_budget_is_for_any_second_and_not_for_each() -> None:
