@@ -114,6 +114,7 @@ class Observed(msgspec.Struct, frozen=True, gc=False):
     report: object = None
     incarnation: int = 0
     committed: int = 0
+    measured: bool = False  # with figures of this very run: a first status repeats what the run before had committed
     failing: str = ""  # the node that does not work, if one does not
 
     def is_older_than(self, other: Observed) -> bool:

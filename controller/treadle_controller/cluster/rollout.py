@@ -46,7 +46,8 @@ class Rollout:
     since: float
     pending: deque[str] | None = None  # loops that are not steady yet, in turn; known from the first look on
     total: int = 0
-    seen: dict[ReplicaId, tuple[tuple[int, int], float, int]] = field(default_factory=dict)  # run, since, commits
+    # By replica: its run, since when, and what had been committed when the run's first figures came.
+    seen: dict[ReplicaId, tuple[tuple[int, int], float, int | None]] = field(default_factory=dict)
 
     @property
     def steady(self) -> int:
@@ -174,9 +175,12 @@ def _is_steady_replica(rollout: Rollout, loop: LoopRecord, id_: ReplicaId, scene
     run = (seen.epoch, seen.incarnation)
     before = rollout.seen.get(id_)
     if before is None or before[0] != run:
-        rollout.seen[id_] = (run, now, seen.committed)
+        rollout.seen[id_] = (run, now, seen.committed if seen.measured else None)
         return False
-    return seen.committed > before[2] or now - before[1] >= CALM_S
+    _, since, committed = before
+    if committed is None and seen.measured:
+        rollout.seen[id_] = (run, since, seen.committed)
+    return (committed is not None and seen.committed > committed) or now - since >= CALM_S
 
 
 def _failed(loop: LoopRecord, scene: Scene) -> Why | None:

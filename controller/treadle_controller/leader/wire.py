@@ -48,6 +48,7 @@ def observed(status: loop_pb2.LoopStatus) -> Observed | None:
         status,
         incarnation=status.incarnation,
         committed=status.committed,
+        measured=bool(status.nodes),
         failing=_failing(status),
     )
 

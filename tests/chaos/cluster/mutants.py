@@ -24,6 +24,7 @@ from treadle_controller.cluster.sessions import Sessions, _Record
 from treadle_controller.leader import Leader
 from treadle_controller.leader.image import Image
 from treadle_controller.leader.roster import Roster
+from treadle_controller.leader.stream import AgentStream
 
 
 def _expect_at_once(self: Sessions, agent: str) -> None:
@@ -125,6 +126,14 @@ def _never_again(self: Roster, _id: Any) -> None:
     pass
 
 
+def _answer_beat_alone(self: AgentStream, sequence: int, _interval_s: float | None = None) -> None:
+    self.send(pb.SessionResponse(heartbeat_answer=pb.HeartbeatAnswer(sequence=sequence)))
+
+
+def _never_begun(self: Sessions, _now: float) -> None:
+    pass
+
+
 def _patient_for_ever(self: Machine) -> list[float]:
     return []
 
@@ -162,7 +171,9 @@ class Mutant:
 
 
 MUTANTS: Final = {
-    "no adoption grace": Mutant(((Sessions, "expect", _expect_at_once),), _CONTROLLER),
+    "no adoption grace": Mutant(
+        ((Sessions, "expect", _expect_at_once), (Sessions, "begin", _never_begun)), _CONTROLLER
+    ),
     "a late end of a stream closes the session that replaced it": Mutant(((Sessions, "close", _any_close),), _LINKS),
     "the lease of a live session never ends": Mutant(((Sessions, "tick", _tick_without_lease),), (Kind.AGENT_GONE,)),
     "our own pause is taken for silence": Mutant(
@@ -179,8 +190,9 @@ MUTANTS: Final = {
     "changes are accepted on a gap": Mutant(
         ((Machine, "_assignments", _any_increment),), (Kind.LOST_MESSAGE, *_PEOPLE)
     ),
-    "a lost assignment is not sent again": Mutant(
-        ((Roster, "_send_again", _never_again),), (Kind.LOST_MESSAGE, *_PEOPLE)
+    "a lost assignment is neither missed nor sent again": Mutant(
+        ((Roster, "_send_again", _never_again), (AgentStream, "answer_beat", _answer_beat_alone)),
+        (Kind.LOST_MESSAGE, *_PEOPLE),
     ),
     "an overdue answer is waited for": Mutant(((Machine, "_due_answers", _patient_for_ever),), _LINKS),
     "Redis does not check epochs": Mutant(((Fences, "_may_commit", _any_commit),), (Kind.AGENT_FROZEN, Kind.PARTITION)),

@@ -13,7 +13,7 @@ from treadle_controller.cluster.rollout import CALM_S, Rollout, RolloutState, Sc
 
 A, B = ReplicaId("w", "a", 0), ReplicaId("w", "b", 0)
 HELD = Assignment(A, agent="one", held=True, epoch=5, sequence=3, digest="d1")
-RUNS = Observed(5, 3, State.RUNNING, incarnation=1, committed=7)
+RUNS = Observed(5, 3, State.RUNNING, incarnation=1, committed=7, measured=True)
 
 
 def scene(*loops: LoopRecord, held: Assignment = HELD, seen: Observed | None = RUNS, waits: Why | None = None) -> Scene:
@@ -31,6 +31,14 @@ def test_a_loop_that_commits_is_healthy_at_once() -> None:
 
     assert look(watched, scene(), 1.0) is RolloutState.PROGRESSING
     assert look(watched, scene(seen=replace(RUNS, committed=8)), 1.1) is RolloutState.HEALTHY
+
+
+def test_what_the_run_before_had_committed_says_nothing_about_this_one() -> None:
+    watched = Rollout(1, 0.0)
+
+    assert look(watched, scene(seen=replace(RUNS, committed=5, measured=False)), 1.0) is RolloutState.PROGRESSING
+    assert look(watched, scene(), 1.1) is RolloutState.PROGRESSING
+    assert look(watched, scene(seen=replace(RUNS, committed=8)), 1.2) is RolloutState.HEALTHY
 
 
 def test_a_loop_without_work_is_healthy_once_it_has_run_for_a_while() -> None:
