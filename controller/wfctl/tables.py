@@ -13,7 +13,7 @@ from wfctl.settings import Settings
 from wfctl.text import clean
 
 if TYPE_CHECKING:
-    from rich.console import Console
+    from rich.console import Console, JustifyMethod
     from rich.table import Table as RichTable
     from rich.text import Text
 
@@ -32,6 +32,7 @@ STYLES: Final = {
     "FAILING": "bold red",
     "LOST": "bold red",
 }
+_NAME_WIDTH: Final = 40  # so much of a name is always shown
 _RIGHT: Final = frozenset(
     "RATE/S COMMITTED ERRORS REPLICAS REVISION EPOCH RESTARTS PID DEPTH BYTES CLAIMED DEAD PUSHED AGE "
     "EXECUTIONS FAILURES NUMBER LOOPS IN-FLIGHT INCARNATION P50 P99".split()
@@ -82,8 +83,12 @@ def rich_table(table: Table, *, wide: bool = False) -> RichTable:
 
     shown = len(table.columns) if wide or table.wide is None else table.wide
     drawn = RichTable(box=None, pad_edge=False, header_style="bold", show_edge=False, padding=(0, 2, 0, 0))
-    for column in table.columns[:shown]:
-        drawn.add_column(column, justify="right" if column in _RIGHT else "left", no_wrap=column != "REASON")
+    name_width = max((len(row[0]) for row in table.rows), default=0)
+    for at, column in enumerate(table.columns[:shown]):
+        # On a narrow terminal other columns give way: what is shown is of no use without its name.
+        least = None if at else min(name_width, _NAME_WIDTH)
+        justify: JustifyMethod = "right" if column in _RIGHT else "left"
+        drawn.add_column(column, justify=justify, no_wrap=column != "REASON", min_width=least)
     for row in table.rows:
         drawn.add_row(*_styled(row[:shown]))
     return drawn

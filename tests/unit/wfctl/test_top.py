@@ -124,7 +124,8 @@ def test_on_a_terminal_it_is_live_until_q(controller: Any) -> None:
     ours, theirs = pty.openpty()
     fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 40, 200, 0, 0))
     command = [sys.executable, "-m", "wfctl", "top", "--every", "100ms", "--address", controller.address]
-    live = subprocess.Popen(command, stdin=theirs, stdout=theirs, stderr=theirs, env={**os.environ, "TERM": "xterm"})
+    own_size = {key: value for key, value in os.environ.items() if key not in {"COLUMNS", "LINES"}}
+    live = subprocess.Popen(command, stdin=theirs, stdout=theirs, stderr=theirs, env={**own_size, "TERM": "xterm"})
     os.close(theirs)
     try:
         said = read_until(ours, b"w/fast")
