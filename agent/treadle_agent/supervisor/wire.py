@@ -75,7 +75,10 @@ class Wire:
         except BlockingIOError:
             return
         except OSError:
-            self.close()
-            self._on_closed()
+            self._unsent.clear()
+            self.read()  # what it said before it went is still here
+            if self._open:
+                self.close()
+                self._on_closed()
             return
         self._loop.remove_writer(self._socket.fileno())
