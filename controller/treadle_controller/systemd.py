@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import socket
+
+_log = logging.getLogger(__name__)
 
 
 class Notifier:
@@ -15,9 +18,12 @@ class Notifier:
         self.watchdog_s = int(watchdog) / 1e6 if watchdog.isdigit() else None
 
     def tell(self, *states: str) -> None:
-        """Send states such as READY=1, STATUS=..., STOPPING=1 or WATCHDOG=1."""
+        """Send states such as READY=1 or STOPPING=1; a deaf systemd stops nobody from working."""
         if not self._address:
             return
         address = "\0" + self._address[1:] if self._address.startswith("@") else self._address
-        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sender:
-            sender.sendto("\n".join(states).encode(), address)
+        try:
+            with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sender:
+                sender.sendto("\n".join(states).encode(), address)
+        except OSError as exc:
+            _log.warning("systemd does not listen: %s", exc)

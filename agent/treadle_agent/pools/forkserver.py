@@ -96,7 +96,10 @@ class ForkServer:
         _share()
 
     def _answer(self) -> bool:
-        data, fds, _, _ = socket.recv_fds(self._supervisor, _MAX_PACKET, _FDS)
+        try:
+            data, fds, _, _ = socket.recv_fds(self._supervisor, _MAX_PACKET, _FDS)
+        except ConnectionError:  # it ended before it had read all that was said
+            return False
         if not data:
             return False
         setup = _decode(data)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import math
 import secrets
 import time
 from collections.abc import Callable
@@ -89,6 +91,9 @@ class Identities:
         if kind == "client":
             self._clients = {key: one for key, one in self._clients.items() if one.name != name}
         self.on_revoked(kind, name)
+        if kind == "client":  # an agent's next certificate is signed here, and dated later than this
+            # Certificates tell their second only: one that is made after the answer must be of a later one.
+            await asyncio.sleep(math.floor(record.until) + 1 - record.until)
 
     async def _create(
         self, kind: str, name: str, *, ttl_s: float, role: str = "", namespace: str = ""
