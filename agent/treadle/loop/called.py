@@ -12,17 +12,20 @@ from treadle.loop.output import is_signal
 from treadle.loop.recovery import Abandoned
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from treadle.loop.run import Run, Verdict
 
 
 class Called:
     """Drives a ProducerNode."""
 
-    __slots__ = ("_mended", "_run")
+    __slots__ = ("_idle", "_run", "_then")
 
     def __init__(self, run: Run) -> None:
         self._run = run
-        self._mended: Any = None  # what the producer returned in the end
+        self._idle = False
+        self._then = 0  # when the last iteration was over
 
     def ready(self) -> bool:
         """Whether the producer may be asked: always; only it knows."""
@@ -32,38 +35,37 @@ class Called:
         """Only the producer says so, by LoopComplete."""
         return False
 
-    async def iterate(self) -> Verdict:  # noqa: C901, PLR0912, PLR0915 - the hot loop: a call per part would cost a tenth
+    async def iterate(self) -> Verdict:
         """Iterate until something ends the loop. Raises LoopFailed."""
-        run = self._run
+        run, tracer, burst = self._run, self._run.tracer, self._bursts()
         run.begin()
-        tenure, control, iteration, stats = run.tenure, run.control, run.iteration, run.stats
-        cross, carry, durations, chain = run.boundary.cross, run.walk.carry, stats.durations, run.chain
-        chained, chain_awaits, tracer = chain.run, chain.awaits, run.tracer
-        producer = run.steps[0]
-        produce, awaits, taken = producer.call, producer.awaits, producer.durations
-        clock, next_look = perf_counter_ns, run.boundary.next_look
-        direct, append = chain.direct, tenure.plain(None, chain.pushes)
-        lasts, burst, broken, length = chain.lasts, self._bursts(), None, 0
-        begin = None if run.deadlines is None else run.deadlines.begin
-        idle, due, then = False, 0, 0  # the first look comes before the first iteration
-        while True:
-            if broken is None and (control.raised or then >= due):
-                if tracer is not None:
-                    tracer.ended(then)
-                verdict = await cross(self)
-                if verdict is not None:
-                    return verdict
-                then = clock()
-                due = next_look(then)
-                if tracer is not None:
-                    due = tracer.look(then, due)
-                    produce, carry, chained, direct = tracer.tools()
-            start = then
-            chain.lone = None
-            resumed = broken
-            broken = None
+        append = run.tenure.plain(None, run.chain.pushes)
+        verdict = None
+        while verdict is None:
+            if tracer is not None:
+                tracer.ended(self._then)
+            verdict = await run.boundary.cross(self) or await self._work(burst, append)
+        return verdict
+
+    async def _work(  # noqa: C901, PLR0912, PLR0915 - the hot loop: a call per part would cost a tenth
+        self, burst: Burst | None, append: Callable[[int, bytes | None], bool]
+    ) -> Verdict | None:
+        """Iterate until it is time to look up, or the producer says that there is no more."""
+        run = self._run
+        tenure, control, iteration, stats, chain = run.tenure, run.control, run.iteration, run.stats, run.chain
+        carry, durations, producer, chained = run.walk.carry, stats.durations, run.steps[0], chain.run
+        produce, awaits, taken, chain_awaits = producer.call, producer.awaits, producer.durations, chain.awaits
+        clock, direct, lasts, idle, length = perf_counter_ns, chain.direct, chain.lasts, self._idle, 0
+        begin, then = None if run.deadlines is None else run.deadlines.begin, clock()
+        broken: Any = Broken.NEW  # the first one runs whatever there is to look at
+        due = run.boundary.next_look(then)
+        if run.tracer is not None:
+            due = run.tracer.look(then, due)
+            produce, carry, chained, direct = run.tracer.tools()
+        while broken is not None or not (control.raised or then >= due):
+            start, chain.lone, resumed, broken = then, None, broken, None
             try:
-                if resumed is None or burst is None:
+                if resumed is None or resumed is Broken.NEW or burst is None:
                     iteration.at = 0
                     if begin is not None:
                         begin()
@@ -92,38 +94,28 @@ class Called:
                     if output is Broken.LEFT:
                         then = await carry(*chain.left, then)
                 elif is_signal(output, LoopComplete):
-                    if iteration.touched:
-                        run.commit(())
-                    return "completed"
+                    return self._complete()
                 elif _no_work(output):
-                    idle, due = self._rest(output, idle=idle), 0
-                    continue
+                    self._rest(output)
+                    return None
                 else:
                     taken[(then - start).bit_length()] += 1
                     then = await carry(0, output, None, then)
             except BaseException as exc:  # noqa: BLE001 - a node's; what isn't is raised again
                 due, iteration.began = 0, start
-                match await self._mend(exc):
-                    case "completed":
-                        if iteration.touched:
-                            run.commit(())
-                        return "completed"
-                    case "no-work":
-                        idle = self._rest(self._mended, idle=idle)
-                        continue
-                    case "given-up":
-                        continue
+                how = await self._mend(exc)
+                if how != "done":
+                    return self._complete() if how == "completed" else None
                 then = clock()
             took = then - start
             durations[took.bit_length()] += 1
             if idle:
+                idle = self._idle = False
                 run.boundary.pace.worked()
-                idle = False
             if iteration.touched:
                 run.commit(())
                 then = clock()
-                if not tenure.has_room:
-                    due = 0
+                due = due if tenure.has_room else 0
                 continue
             if chain.lone is not None:
                 iteration.counted += 1
@@ -135,8 +127,9 @@ class Called:
             if burst is not None and chained is not None and (length := burst.length(took)) and not control.raised:
                 burst.called(produce, length)
                 broken, then = burst.broken, burst.ended
-                if not tenure.has_room:
-                    due = 0
+                due = due if tenure.has_room else 0
+        self._then = then
+        return None
 
     def _bursts(self) -> Burst | None:
         """Return what runs many iterations in a row, where nothing has to be looked at or awaited in between."""
@@ -144,33 +137,42 @@ class Called:
         may = run.chain.run is not None and not run.chain.awaits and not run.steps[0].awaits
         return Burst(run, run.tenure.lane) if may and run.deadlines is None and not run.boundary.always else None
 
-    async def _mend(self, exc: BaseException) -> Literal["done", "given-up", "no-work", "completed"]:
-        """Go on after something was raised: by the producer, or below it."""
+    async def _mend(self, exc: BaseException) -> Literal["done", "left", "completed"]:
+        """Go on after something was raised: by the producer, or below it. One that is left comes to nothing."""
         run = self._run
+        self._then = perf_counter_ns()
         if run.iteration.at or isinstance(exc, Abandoned):
-            return "done" if await run.mend(exc) else "given-up"
+            return "done" if await run.mend(exc) else "left"
         try:
-            self._mended = output = await run.recovery.output(run.steps[0], None, exc)
+            output = await run.recovery.output(run.steps[0], None, exc)
             if is_signal(output, LoopComplete):
                 return "completed"
             if _no_work(output):
-                return "no-work"
+                self._rest(output)
+                return "left"
             await run.walk.carry(0, output, None, perf_counter_ns())
         except Abandoned as abandoned:
             run.give_up(abandoned)
-            return "given-up"
+            return "left"
         return "done"
 
-    def _rest(self, output: Any, *, idle: bool) -> bool:
-        """Rest, unless the producer did something all the same and asked for no rest. Returns whether it is idle."""
+    def _complete(self) -> Verdict:
+        """Commit what the producer did before it said that there is no more."""
+        if self._run.iteration.touched:
+            self._run.commit(())
+        return "completed"
+
+    def _rest(self, output: Any) -> None:
+        """Rest, unless the producer did something all the same and asked for no rest."""
         run = self._run
+        self._then = perf_counter_ns()
         if run.iteration.touched:
             run.commit(())
             if not isinstance(output, Idle):
-                return idle
+                return
         run.stats.idle_ticks += 1
         run.boundary.pace.idle(run.clock.monotonic(), output.after if isinstance(output, Idle) else None)
-        return True
+        self._idle = True
 
 
 def _no_work(output: Any) -> bool:

@@ -85,8 +85,7 @@ class Fed:
         trace[QUEUE] = run.plan.steps[0].queues.index(queue)
         prefix = f"{tenure.namespace}/{queue}/"
         then = clock()
-        due = run.boundary.next_look(then)
-        goes_on = None
+        due, goes_on = run.boundary.next_look(then), None
         if tracer is not None:
             due = tracer.due(then, due)
             goes_on = tracer.goes_on if tracer.recording is None else None
