@@ -2,25 +2,19 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 import pytest
 
-from tests.unit.controller.transcript import Player
+from tests.transcripts import transcripts_beside
+from tests.unit.controller.transcript import SessionsPlayer
 
-TRANSCRIPTS = sorted(Path(__file__).parent.joinpath("transcripts").glob("*.txt"))
+TRANSCRIPTS = transcripts_beside(__file__)
 
 
 @pytest.mark.parametrize("file", TRANSCRIPTS, ids=lambda file: file.stem)
 def test_sessions_keep_to_the_transcript(file: Path) -> None:
-    written = file.read_text()
-    played = Player().play(written)
-    if os.environ.get("TREADLE_REWRITE") == "1":
-        file.write_text(played)
-        return
-
-    assert played == written
+    SessionsPlayer().keeps_to(file)
 
 
 def test_there_are_transcripts() -> None:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from itertools import count
 
+from tests.transcripts import Player
 from treadle_controller.cluster.sessions import Refused, Sessions, SessionSettings
 
 
-class Player:
+class SessionsPlayer(Player):
     """The sessions of all agents, and the time."""
 
     def __init__(self) -> None:
@@ -16,22 +17,6 @@ class Player:
         self.numbers = count(1)
         self.others = 0
         self.sessions = Sessions(SessionSettings(), started=0.0, make_id=lambda: f"s{next(self.numbers)}")
-
-    def play(self, text: str) -> str:
-        """Return the transcript with what really follows."""
-        lines: list[str] = []
-        for line in text.splitlines():
-            if line.startswith("  "):
-                continue
-            lines.append(line)
-            if line and not line.startswith("#"):
-                lines += [f"  {said}" for said in self._run(line)]
-        return "\n".join(lines) + "\n"
-
-    def _run(self, line: str) -> Iterable[str]:
-        verb, *words = line.split()
-        command: Callable[..., Iterable[str]] = getattr(self, f"do_{verb}")
-        return command(*words)
 
     def do_at(self, time: str) -> Iterable[str]:
         """Let the time come, and judge whoever is due until then."""

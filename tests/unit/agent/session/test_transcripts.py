@@ -2,25 +2,19 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 import pytest
 
-from tests.unit.agent.session.transcript import Player
+from tests.transcripts import transcripts_beside
+from tests.unit.agent.session.transcript import MachinePlayer
 
-TRANSCRIPTS = sorted(Path(__file__).parent.joinpath("transcripts").glob("*.txt"))
+TRANSCRIPTS = transcripts_beside(__file__)
 
 
 @pytest.mark.parametrize("file", TRANSCRIPTS, ids=lambda file: file.stem)
 def test_the_machine_keeps_to_the_transcript(file: Path) -> None:
-    written = file.read_text()
-    played = Player().play(written)
-    if os.environ.get("TREADLE_REWRITE") == "1":
-        file.write_text(played)
-        return
-
-    assert played == written
+    MachinePlayer().keeps_to(file)
 
 
 def test_there_are_transcripts() -> None:

@@ -2,36 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 
+from tests.transcripts import Player
 from treadle.v1 import dispatcher_service_pb2 as wire
 from treadle.v1 import event_pb2, loop_pb2
 from treadle_agent.session.machine import Identity, Machine
 from treadle_agent.session.outputs import Close, Deliver, Open, Output, Send
 
 
-class Player:
+class MachinePlayer(Player):
     """One machine and the time. Randomness is one half, always."""
 
     def __init__(self) -> None:
         self.now = 0.0
         self.machine = Machine(Identity("agent-1", "boot-1", "1.0"), ["c1:7420", "c2:7420"], lambda: 0.5)
-
-    def play(self, text: str) -> str:
-        """Return the transcript with what the machine really did."""
-        lines: list[str] = []
-        for line in text.splitlines():
-            if line.startswith("  "):
-                continue
-            lines.append(line)
-            if line and not line.startswith("#"):
-                lines += [f"  {said}" for said in self._run(line)]
-        return "\n".join(lines) + "\n"
-
-    def _run(self, line: str) -> Iterable[str]:
-        verb, *words = line.split()
-        command: Callable[..., Iterable[str]] = getattr(self, f"do_{verb}")
-        return command(*words)
 
     # Commands.
 

@@ -2,34 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 
+from tests.transcripts import Player
 from tests.unit.controller.builders import agent, plan
 from tests.unit.controller.simulation import Cluster
 from treadle_controller.cluster.model import ReplicaId
 
 
-class Player:
+class DrainPlayer(Player):
     """A cluster without any loops at first. Agents do what they were told last when the transcript says `answer`."""
 
     def __init__(self) -> None:
         self.cluster = Cluster()
-
-    def play(self, text: str) -> str:
-        """Return the transcript with what really follows."""
-        lines: list[str] = []
-        for line in text.splitlines():
-            if line.startswith("  "):
-                continue
-            lines.append(line)
-            if line and not line.startswith("#"):
-                lines += [f"  {said}" for said in self._run(line)]
-        return "\n".join(lines) + "\n"
-
-    def _run(self, line: str) -> Iterable[str]:
-        verb, *words = line.split()
-        command: Callable[..., Iterable[str]] = getattr(self, f"do_{verb}")
-        return command(*words)
 
     def do_agent(self, name: str, slots: str) -> Iterable[str]:
         self.cluster.image.fleet.put(agent(name, slots=int(slots)))
