@@ -22,7 +22,7 @@ _WORST: Final = (
     State.RUNNING,
     State.COMPLETED,
 )
-_RANK: Final = {state: rank for rank, state in enumerate(_WORST)}
+RANK: Final = {state: rank for rank, state in enumerate(_WORST)}
 
 
 class Standing(NamedTuple):
@@ -53,7 +53,7 @@ def replica_standing(
 
 def worst(standings: Iterable[Standing]) -> Standing:
     """Return the worst of many; of none: stopped."""
-    return min(standings, key=lambda standing: _RANK[standing.state], default=Standing(State.STOPPED))
+    return min(standings, key=lambda standing: RANK[standing.state], default=Standing(State.STOPPED))
 
 
 def is_finished(loop: LoopRecord, assignment: Assignment) -> bool:

@@ -6,30 +6,18 @@ from collections.abc import Collection
 from typing import Final
 
 from treadle_controller.cluster.model import State
+from treadle_controller.cluster.phase import RANK
 from treadle_controller.diagnosis import words
 from treadle_controller.diagnosis.situation import LoopFacts, NodeFacts, ReplicaFacts
 from treadle_controller.diagnosis.verdict import Fact, Verdict
 
-_BADLY: Final = (
-    State.ERROR,
-    State.LOST,
-    State.BACKOFF,
-    State.PENDING,
-    State.DRAINING,
-    State.ASSIGNED,
-    State.STARTING,
-    State.STOPPED,
-    State.PAUSED,
-    State.RUNNING,
-    State.COMPLETED,
-)
 # What a replica does, the most telling first.
 _MOST: Final = ("out-of-memory", "commit-refused", "queue-full", "retrying", "working", "waiting-input", "no-work")
 
 
 def worst(loop: LoopFacts) -> ReplicaFacts:
     """Return the replica that is worst off."""
-    found = min(loop.replicas, key=lambda replica: _BADLY.index(replica.state), default=None)
+    found = min(loop.replicas, key=lambda replica: RANK[replica.state], default=None)
     return found if found is not None else ReplicaFacts(0, State.STOPPED)
 
 
