@@ -23,6 +23,7 @@ from treadle_controller.cluster.fleet import Fleet
 from treadle_controller.cluster.sessions import Sessions, _Record
 from treadle_controller.leader import Leader
 from treadle_controller.leader.image import Image
+from treadle_controller.leader.leaving import Leaving
 from treadle_controller.leader.roster import Roster
 from treadle_controller.leader.stream import AgentStream
 
@@ -130,6 +131,13 @@ def _answer_beat_alone(self: AgentStream, sequence: int, _interval_s: float | No
     self.send(pb.SessionResponse(heartbeat_answer=pb.HeartbeatAnswer(sequence=sequence)))
 
 
+_redis = Leaving.redis
+
+
+def _redis_long_gone(self: Leaving, name: str, *, reachable: bool, silence_s: float) -> None:
+    _redis(self, name, reachable=reachable, silence_s=silence_s + 9.0)
+
+
 def _never_begun(self: Sessions, _now: float) -> None:
     pass
 
@@ -193,6 +201,9 @@ MUTANTS: Final = {
     "a lost assignment is neither missed nor sent again": Mutant(
         ((Roster, "_send_again", _never_again), (AgentStream, "answer_beat", _answer_beat_alone)),
         (Kind.LOST_MESSAGE, *_PEOPLE),
+    ),
+    "an agent is taken for starved too soon": Mutant(
+        ((Leaving, "redis", _redis_long_gone),), (Kind.REDIS_CUT, Kind.STARVED)
     ),
     "an overdue answer is waited for": Mutant(((Machine, "_due_answers", _patient_for_ever),), _LINKS),
     "Redis does not check epochs": Mutant(((Fences, "_may_commit", _any_commit),), (Kind.AGENT_FROZEN, Kind.PARTITION)),

@@ -7,7 +7,7 @@ I3  the epochs of a loop's commits never fall; one epoch is never given to two a
     An agent that speaks in its newest session is heard, and takes no change of assignments on a gap.
     No agent is judged while it speaks, in the hold after it was heard last, or in the grace after a start.
     A loop gets a new epoch only when who held it let it go, came back without it, had its
-    time to drain, or was judged lost.
+    time to drain, was without Redis for ten seconds by its own word, or was judged lost.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ from treadle.queues.tenure import LoopKey
 from treadle.v1 import dispatcher_service_pb2 as pb
 from treadle.v1 import loop_pb2
 from treadle_controller.cluster.sessions import SessionSettings
+from treadle_controller.leader.leaving import STARVED_S
 
 SETTINGS: Final = SessionSettings()
 LEASE_S: Final = SETTINGS.least_interval_s * SETTINGS.lease_intervals
@@ -63,6 +64,7 @@ class Watch:
         self._late: set[tuple[int, str, int]] = set()
         self._given: dict[LoopKey, int] = {}  # the newest epoch that was sent to an agent
         self._let_go: set[tuple[LoopKey, int]] = set()
+        self._without_redis: dict[str, float] = {}  # since when, as agents say themselves
 
     def breach(self, what: str) -> None:
         if len(self.breaches) < _MOST_BREACHES:
@@ -115,8 +117,17 @@ class Watch:
             kind = request.WhichOneof("message") or ""
             self._late.add((stream.number, kind, getattr(getattr(request, kind), "sequence", 0)))
         self._note_ends(agent, request)
+        if request.HasField("heartbeat"):
+            self._note_redis(agent, request.heartbeat)
         if self.transcript is not None:
             self.say(agent, f"-> [{stream.number}] {_short(request)}")
+
+    def _note_redis(self, agent: str, beat: pb.Heartbeat) -> None:
+        if beat.redis_reachable:
+            self._without_redis.pop(agent, None)
+        else:
+            silence_s = beat.redis_silence.ToTimedelta().total_seconds()
+            self._without_redis.setdefault(agent, self._clockwork.now - silence_s)
 
     def _note_ends(self, agent: str, request: pb.SessionRequest) -> None:
         for one in (*request.hello.running, *request.heartbeat.statuses, *request.report.statuses):
@@ -179,9 +190,17 @@ class Watch:
             self._judged(name)
         elif code == "agent-drain-forced":
             self._take_away(name)
+        elif code == "agent-starved":
+            self._starved(name)
 
     def _take_away(self, agent: str) -> None:
         self._let_go |= {held for held, holder in self._holders.items() if holder == agent}
+
+    def _starved(self, agent: str) -> None:
+        since = self._without_redis.get(agent, self._clockwork.now)
+        if self._clockwork.now - since < STARVED_S - _SLACK_S:
+            self.breach(f"{agent} is judged to be without Redis for {self._clockwork.now - since:.2f} s only")
+        self._take_away(agent)
 
     def _judged(self, agent: str) -> None:
         now = self._clockwork.now
