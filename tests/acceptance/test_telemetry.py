@@ -204,9 +204,10 @@ def test_a_foreign_clients_trace_goes_on_through_push(collector: Receiver, forei
     call = collector.wait(lambda: named(collector, "treadle.v1.QueueService/PushQueue"), "the call is told")[-1]
     assert (call.trace_id, call.parent) == (CLIENT.trace_id.to_bytes(16, "big"), CLIENT.span_id.to_bytes(8, "big"))
     assert (call.raw.kind, call.attributes[c.RPC_RESPONSE_STATUS_CODE]) == (2, "OK")
-    send = next(span for span in named(collector, "send foreign-numbers") if span.trace_id == call.trace_id)
+    sends = collector.wait(lambda: named(collector, "send foreign-numbers"), "its message is told")
+    send = next(span for span in sends if span.trace_id == call.trace_id)
     assert send.parent == call.id
-    (process,) = named(collector, "process foreign-numbers")
+    (process,) = collector.wait(lambda: named(collector, "process foreign-numbers"), "and who processed it")
     assert process.links == [send.id]
 
 
