@@ -37,9 +37,9 @@ class Called:
 
     async def iterate(self) -> Verdict:
         """Iterate until something ends the loop. Raises LoopFailed."""
-        run, tracer, burst = self._run, self._run.tracer, self._bursts()
-        run.begin()
-        append = run.tenure.plain(None, run.chain.pushes)
+        run, tracer = self._run, self._run.tracer
+        run.begin()  # makes what the rest is made of
+        burst, append = self._bursts(), run.tenure.plain(None, run.chain.pushes)
         verdict = None
         while verdict is None:
             if tracer is not None:
