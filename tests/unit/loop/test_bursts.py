@@ -167,6 +167,21 @@ def test_a_burst_makes_the_same_dead_letters(seed: int, nodes: int) -> None:
     assert lives[0][0] == "completed"
 
 
+@pytest.mark.parametrize("fed", [False, True])
+def test_quick_iterations_run_in_bursts(monkeypatch: pytest.MonkeyPatch, fed: bool) -> None:
+    lengths: list[int] = []
+    burst = Tally.burst
+
+    def note(self: Tally, done: int, took: int, reached: int) -> None:
+        lengths.append(done)
+        burst(self, done, took, reached)
+
+    monkeypatch.setattr(Tally, "burst", note)
+    life(3, 2, fed=fed, exhausted="dead-letter" if fed else "skip", always=True)
+
+    assert sum(lengths) > MESSAGES // 10
+
+
 @pytest.mark.parametrize("raised_at", range(1, 20))
 def test_a_drain_ends_a_burst_with_the_iteration_under_way(raised_at: int) -> None:
     calls: list[int] = []
