@@ -50,7 +50,8 @@ class Leaving:
         """Take in that an agent begins a session: a drain that somebody asked for goes on, its own stop is over."""
         until = self._image.agents[name].drain_until
         agent = self._image.fleet.agents[name]
-        agent.redis_reachable = name not in self._silent_from
+        # It says itself how long that has lasted; what it said in an earlier session may be long over.
+        agent.redis_reachable = self._silent_from.pop(name, None) is None
         self._drain_by.pop(name, None)
         if until:
             self.drain(name, max(0.0, until - time.time()), stopping=False)

@@ -39,6 +39,15 @@ FOUND = {
             Fault(9.037, Kind.STOP, 1, 3.287, 0.36137685936745456, (True, True)),
         ),
     ),
+    "an agent that comes back is not starved by what it said before it was away": Schedule(
+        203775,
+        3,
+        gentle=False,
+        faults=(
+            Fault(9.047, Kind.STARVED, 0, 15.869, 0.24095119917918706, (False, True)),
+            Fault(17.482, Kind.PARTITION, 0, 8.915, 0.017492842859731295, (True, True)),
+        ),
+    ),
     "a full set that is lost is noticed with the next heartbeat": Schedule(
         58322,
         4,
