@@ -39,7 +39,8 @@ class Called:
         """Iterate until something ends the loop. Raises LoopFailed."""
         run, tracer = self._run, self._run.tracer
         run.begin()  # makes what the rest is made of
-        burst, append = self._bursts(), run.tenure.plain(None, run.chain.pushes)
+        append = run.tenure.plain(None, run.chain.pushes)
+        burst = self._bursts()  # only now: its lane is the way that `plain` opened
         verdict = None
         while verdict is None:
             if tracer is not None:

@@ -55,7 +55,7 @@ class MemoryTenure:
         self._awaited: deque[tuple[int, Callable[[int], None]]] = deque()
         self._claims: dict[str, dict[int, bytes]] = {queue: {} for queue in spec.reads}
         self._returned: dict[str, deque[Batch]] = {}
-        self._plain = Plain()
+        self._plain: Plain | None = None
         self._look_for_room()
 
     @property
@@ -140,6 +140,8 @@ class MemoryTenure:
     @property
     def lane(self) -> MemoryLane:
         """See Tenure."""
+        if self._plain is None:
+            raise RuntimeError("a lane is what `plain` opens: ask for that first")
         return MemoryLane(self, self._plain)
 
     def room(self) -> int:
