@@ -15,10 +15,12 @@ from tests.acceptance.clients.secured_cluster import SecuredCluster, secured_clu
 from tests.chaos.clients.moving import FAULTS, Moving
 from tests.cutting_proxy import CuttingProxy, cutting_proxy
 from tests.require import Require
+from treadle.queues import envelope
 from treadle.queues.admin import QueueAdmin
+from treadle.queues.codec import decode_batch
 
 COUNT, A_LONG_COUNT = 3_000, 30_000
-MOST_MESSAGES = 100_000
+PAGE = 5_000  # entries
 
 
 @pytest.fixture(scope="module")
@@ -37,13 +39,30 @@ def proxy(cluster: SecuredCluster) -> Iterator[CuttingProxy]:
 
 
 def contents(url: str, queue: str) -> list[dict[str, Any]]:
-    """Return the payloads of a queue, in order."""
+    """Return the payloads of all that waits in a queue, in order: a page after the other, as one peek has its limit."""
 
     async def read() -> list[dict[str, Any]]:
+        found: list[dict[str, Any]] = []
         async with QueueAdmin(url, "default") as admin:
-            return [peeked.item[0] for peeked in await admin.peek(queue, MOST_MESSAGES)]
+            due = int(await admin.command("HGET", admin.keys.record(queue), "next") or 1)
+            begin = "-"
+            while page := await admin.command("XRANGE", admin.keys.queue(queue), begin, "+", "COUNT", PAGE):
+                for ident, fields in page:
+                    found += waiting(ident, fields, due)
+                begin = f"({page[-1][0].decode()}"
+        return found
 
     return asyncio.run(read())
+
+
+def waiting(ident: bytes, fields: Any, due: int) -> Iterator[Any]:
+    """Yield the payloads of an entry from the number that is due on."""
+    flat = [part for pair in fields.items() for part in pair] if isinstance(fields, dict) else fields
+    entry = envelope.parse([ident, flat])
+    assert entry is not None
+    for number, item in enumerate(decode_batch(entry.data, entry.size), entry.first):
+        if number >= due:
+            yield item[0]
 
 
 def judge(play: Moving, url: str) -> None:

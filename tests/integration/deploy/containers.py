@@ -49,7 +49,7 @@ class Container:
         env = {one["name"]: one.get("value", pod) for one in container.get("env", [])}
         mounts = {one["mountPath"]: one["name"] for one in container["volumeMounts"]}
         shared = ("config", "tokens")
-        own = {path: name if name in shared else f"{pod}-{name}" for path, name in mounts.items() if path != "/tmp"}  # noqa: S108
+        own = {path: name if name in shared else f"{pod}-{name}" for path, name in mounts.items() if path != "/tmp"}
         own.pop("/etc/treadle", None)
         return cls(f"{pod}-{container['name']}", tuple(container["command"]), env, own, "/etc/treadle")
 

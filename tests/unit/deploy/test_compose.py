@@ -56,13 +56,21 @@ def test_everything_that_is_referred_to_is_there(compose: dict[str, Any], folder
 
 
 def test_ours_run_without_privileges_and_nothing_is_open_to_the_network(compose: dict[str, Any]) -> None:
-    for name in ("valkey", "controller", "agent-1", "agent-2"):
+    for name in ("valkey", "authority", "controller", "token-1", "token-2", "agent-1", "agent-2"):
         service = compose["services"][name]
         assert service["cap_drop"] == ["ALL"]
         assert service["read_only"]
         assert service["security_opt"] == ["no-new-privileges:true"]
     ports = [port for service in compose["services"].values() for port in service.get("ports", [])]
     assert all(port.startswith("127.0.0.1:") for port in ports)
+
+
+def test_nothing_is_said_in_plain_text_and_an_administrator_is_where_he_is_needed_only(
+    compose: dict[str, Any], secrets: Path
+) -> None:
+    assert "insecure" not in json.dumps(compose) + "".join(file.read_text() for file in secrets.iterdir())
+    having = {name for name, service in compose["services"].items() if "admin:" in str(service.get("volumes"))}
+    assert having == {"authority", "controller", "token-1", "token-2"}
 
 
 def test_agents_have_names_and_volumes_of_their_own_and_time_to_drain(compose: dict[str, Any]) -> None:

@@ -10,6 +10,8 @@ from typing import Any
 import pytest
 import yaml
 
+from treadle_agent.config import AgentConfig
+
 SECRET = "treadle"
 KEYS = {"valkey.conf", "controller.toml", "agent.toml"}
 
@@ -68,10 +70,11 @@ def test_every_pod_is_restricted(workloads: dict[str, dict[str, Any]]) -> None:
         assert pod(workload)["securityContext"]["runAsNonRoot"]
         assert pod(workload)["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}
         assert not pod(workload)["automountServiceAccountToken"]
-        context = container(workload)["securityContext"]
-        assert not context["allowPrivilegeEscalation"]
-        assert context["readOnlyRootFilesystem"]
-        assert context["capabilities"] == {"drop": ["ALL"]}
+        for each in (*pod(workload).get("initContainers", []), container(workload)):
+            context = each["securityContext"]
+            assert not context["allowPrivilegeEscalation"]
+            assert context["readOnlyRootFilesystem"]
+            assert context["capabilities"] == {"drop": ["ALL"]}
 
 
 def test_selectors_find_the_pods_that_they_are_for(objects: dict[tuple[str, str], dict[str, Any]]) -> None:
@@ -96,7 +99,7 @@ def test_ports_have_the_names_that_services_probes_and_policies_use(
 
     for (kind, name), each in objects.items():
         if kind == "Service":
-            assert {port["targetPort"] for port in each["spec"]["ports"]} <= named[name]
+            assert {port["targetPort"] for port in each["spec"].get("ports", [])} <= named[name]
         if kind == "NetworkPolicy":
             rules = each["spec"].get("ingress", [])
             assert {port["port"] for rule in rules for port in rule["ports"]} <= named.get(name, set())
@@ -131,26 +134,26 @@ def test_secrets_are_referred_to_and_never_written_down(
 
     assert needed == KEYS
     assert not any(re.search(r"password|^kind: Secret", file.read_text(), re.MULTILINE) for file in files)
-    others = [secret for each in workloads.values() for secret in secrets(each) if secret["secretName"] != SECRET]
-    assert all(secret["optional"] for secret in others)
+    others = [secret["secretName"] for each in workloads.values() for secret in secrets(each)]
+    assert set(others) == {SECRET, "treadle-agent-tokens"}
 
 
 def test_every_mount_has_its_volume(workloads: dict[str, dict[str, Any]]) -> None:
     for name, workload in workloads.items():
         claims = {claim["metadata"]["name"] for claim in workload.get("volumeClaimTemplates", [])}
         volumes = {volume["name"] for volume in pod(workload)["volumes"]}
-        assert {mount["name"] for mount in container(workload)["volumeMounts"]} == claims | volumes, name
+        users = [*pod(workload).get("initContainers", []), container(workload)]
+        assert {mount["name"] for user in users for mount in user["volumeMounts"]} == claims | volumes, name
 
 
-def test_an_agent_is_drained_before_it_is_stopped_and_has_the_time_for_both(
-    workloads: dict[str, dict[str, Any]],
+def test_an_agent_has_the_time_to_drain(workloads: dict[str, dict[str, Any]]) -> None:
+    stop_deadline_s = AgentConfig.model_fields["stop_deadline_s"].default
+
+    assert pod(workloads["agent"])["terminationGracePeriodSeconds"] >= stop_deadline_s + 10
+
+
+def test_nothing_is_said_in_plain_text_and_the_agent_does_not_see_the_tokens_of_others(
+    files: list[Path], workloads: dict[str, dict[str, Any]]
 ) -> None:
-    agent = workloads["agent"]
-    command = container(agent)["lifecycle"]["preStop"]["exec"]["command"]
-
-    deadline = re.search(r'wfctl agent drain "\$TREADLE_AGENT_NAME" --deadline (\d+)s', command[-1])
-
-    assert deadline is not None
-    assert {"TREADLE_AGENT_NAME", "WF_ADDRESS"} <= {variable["name"] for variable in container(agent)["env"]}
-    stop_deadline_s = 20
-    assert pod(agent)["terminationGracePeriodSeconds"] >= int(deadline[1]) + stop_deadline_s + 10
+    assert not any("insecure" in file.read_text().lower() for file in files)
+    assert "tokens" not in {mount["name"] for mount in container(workloads["agent"])["volumeMounts"]}
