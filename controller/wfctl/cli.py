@@ -38,7 +38,7 @@ VERBS: Final[dict[str, tuple[str, str]]] = {
     "restart": ("wfctl.commands.control:restart", "Restart a workflow or loop."),
     "scale": ("wfctl.commands.control:scale", "Change how many replicas a loop has."),
     "rollout": ("wfctl.commands.rollout:rollout", "Revisions: status, history, undo."),
-    "queue": ("wfctl.commands.queue:queue", "Queues: ls, peek, push, purge, delete."),
+    "queue": ("wfctl.commands.queue:queue", "Queues: ls, peek, push, purge, delete, delete-consumer."),
     "dlq": ("wfctl.commands.dlq:dlq", "Dead letters: ls, show, replay, drop."),
     "agent": ("wfctl.commands.agent:agent", "Agents: ls, cordon, uncordon, drain, token create, revoke."),
     "client": ("wfctl.commands.client:client", "Who may call: token create, revoke, whoami."),

@@ -65,6 +65,9 @@ EXAMPLES: Final[dict[str, tuple[tuple[str, str], ...]]] = {
         ("Once, however often it is said:", "wfctl queue push counted '{\"n\": 7}' --producer me --sequence 1"),
     ),
     "queue purge": (("Drop what nobody has taken yet:", "wfctl queue purge counted"),),
+    "queue delete-consumer": (
+        ("A program that read a queue and will not come back:", "wfctl queue delete-consumer counted billing"),
+    ),
     "queue delete": (("", "wfctl queue delete counted"),),
     "dlq ls": (("", "wfctl dlq ls counted"),),
     "dlq show": (("Payload, error and traceback of one:", "wfctl dlq show counted 1764038400000-0"),),

@@ -105,7 +105,7 @@ ARGUMENTS: Final[dict[str, Complete]] = {
     **dict.fromkeys(("start", "stop", "pause", "resume", "restart", "logs", "why", "events", "top"), target),
     "scale": loop,
     **dict.fromkeys(("rollout status", "rollout history", "rollout undo"), workflow),
-    **dict.fromkeys(("queue peek", "queue push", "queue purge", "queue delete"), queue),
+    **dict.fromkeys(("queue peek", "queue push", "queue purge", "queue delete", "queue delete-consumer"), queue),
     **dict.fromkeys(("dlq ls", "dlq show", "dlq replay", "dlq drop"), queue),
     **dict.fromkeys(("agent cordon", "agent uncordon", "agent drain", "agent revoke"), agent),
     "node-types show": node_type,

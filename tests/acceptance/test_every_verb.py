@@ -112,6 +112,7 @@ TABLE: dict[str, Row] = {
     ),
     "queue purge": Row("ghost", 4),
     "queue delete": Row("ghost", 4),
+    "queue delete-consumer": Row("ghost billing", 4),
     "dlq ls": Row("ghost", 4),
     "dlq show": Row("ghost 1-1", 4, (("ghost", 2, "ID"),)),
     "dlq replay": Row("ghost --all", 4, (("ghost", 2, "--all"), ("ghost 1-1 --all", 2, "--all"))),

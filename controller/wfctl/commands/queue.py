@@ -106,6 +106,26 @@ def purge(settings: Settings, name: str) -> None:
         click.echo(f"queue/{name}" if settings.output == "name" else f"dropped {answer.dropped} messages of {name}")
 
 
+@queue.command("delete-consumer")
+@click.argument("name")
+@click.argument("consumer")
+@with_settings
+def delete_consumer(settings: Settings, name: str, consumer: str) -> None:
+    """Give up the place of a program that will not come back; what it had goes to the other readers."""
+    from treadle.v1 import queue_service_pb2
+    from wfctl.client import Client
+
+    with Client(settings) as client:
+        request = queue_service_pb2.DeleteConsumerRequest(
+            namespace=settings.namespace, queue=name, consumer=consumer, request_id=str(uuid.uuid4())
+        )
+        answer = client.call(client.queues.DeleteConsumer, request)
+    if settings.output in {"json", "yaml"}:
+        output.show_message(answer, settings)
+    else:
+        click.echo(f"consumer/{consumer}" if settings.output == "name" else f"consumer {consumer} of {name} is gone")
+
+
 @queue.command()
 @click.argument("name")
 @with_settings
