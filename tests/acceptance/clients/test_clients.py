@@ -67,6 +67,8 @@ def test_the_examples_of_the_guide_do_what_it_says(secured: SecuredCluster, node
     assert bills == [{"order": n, "total": 10} for n in range(3)]
     described = secured.wfctl("describe", "queue", "orders").out
     assert re.search(r"^Consumers: +billing( \(away\))?$", described, re.MULTILINE), described
+    assert secured.wfctl("queue", "delete-consumer", "orders", "billing").out == "consumer billing of orders is gone\n"
+    assert not re.search(r"^Consumers:.*billing", secured.wfctl("describe", "queue", "orders").out, re.MULTILINE)
 
 
 def test_the_guide_quotes_the_suite_in_cpp() -> None:
