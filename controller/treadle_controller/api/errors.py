@@ -7,6 +7,7 @@ the rest is counted by a `more-findings` finding; ValidateWorkflow answers all o
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import AsyncIterator, Callable, Coroutine, Mapping, Sequence
 from functools import wraps
@@ -106,7 +107,8 @@ async def abort(context: aio.ServicerContext[Any, Any], exc: TreadleError) -> No
     try:
         await context.abort(code, status.message, ((_DETAILS_KEY, status.SerializeToString()),))
     except aio.InternalError as gone:
-        raise aio.AbortError("the caller has gone meanwhile") from gone
+        # Another AbortError than gRPC's own would be logged as a mistake of ours.
+        raise asyncio.CancelledError("the caller has gone meanwhile") from gone
     raise AssertionError("abort returned")
 
 
