@@ -7,6 +7,7 @@ from functools import partial
 from pathlib import Path
 
 import pytest
+from msgspec import structs
 from sqlalchemy import Connection, create_engine, text
 
 from tests.unit.controller.builders import compiled, loop, plan
@@ -105,6 +106,25 @@ def test_a_write_that_fails_takes_no_other_with_it(tmp_path: Path) -> None:
 
     assert isinstance(failed, LookupError)
     assert answered == 1
+
+
+@pytest.mark.parametrize("count", [1, 15, 16, 17, 129, 1_024, 3_333])
+def test_rows_are_put_many_in_a_statement_and_each_is_there_as_last_put(tmp_path: Path, count: int) -> None:
+    store = opened(tmp_path)
+    first = [Assignment(ReplicaId("w", f"l{at}", at % 3), agent="100%s", epoch=at) for at in range(count)]
+    later = [structs.replace(one, agent="two", sequence=one.sequence + 1) for one in first[count // 2 :]]
+
+    def write(connection: Connection) -> None:
+        assignments.put_assignments(connection, "default", first)
+        assignments.put_assignments(connection, "default", later)
+
+    async def play() -> list[Assignment]:
+        await store.write(write)
+        return await store.read(lambda connection: assignments.load_assignments(connection, "default"))
+
+    found = asyncio.run(play())
+    store.close()
+    assert sorted(found, key=lambda one: one.epoch) == first[: count // 2] + later
 
 
 def test_a_second_store_on_the_file_is_refused_and_the_first_goes_on(tmp_path: Path) -> None:
