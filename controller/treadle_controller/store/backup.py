@@ -7,14 +7,17 @@ no term is ever given out twice.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any, Final
 
-from sqlalchemy import Connection, create_engine, delete, func, insert, inspect, make_url, select, text
+from sqlalchemy import Connection, NullPool, create_engine, delete, func, insert, inspect, make_url, select, text
 from sqlalchemy.exc import SQLAlchemyError
 
 from treadle_controller.errors import StartFailed
 from treadle_controller.store import assignments
+from treadle_controller.store.leadership import keep_out
 from treadle_controller.store.lock import StoreLock
 from treadle_controller.store.migrate import migrate
 from treadle_controller.store.schema import HEAD, METADATA, WORKFLOWS
@@ -31,13 +34,10 @@ def backup(store_url: str, file: Path) -> int:
     partial = file.with_name(file.name + ".partial")
     partial.unlink(missing_ok=True)
     try:
-        source, target = create_engine(store_url), create_engine(f"sqlite:///{partial}")
-        with source.connect() as reading, target.begin() as writing:
+        with _reading(store_url) as reading, _writing(f"sqlite:///{partial}") as writing:
             _refuse_strangers(reading, "store")
             migrate(writing)
             rows = _copy(reading, writing)
-        source.dispose()
-        target.dispose()
     except (SQLAlchemyError, OSError) as exc:
         partial.unlink(missing_ok=True)
         raise StartFailed(f"the backup failed: {exc}") from exc
@@ -48,16 +48,16 @@ def backup(store_url: str, file: Path) -> int:
 def restore(store_url: str, file: Path, *, force: bool = False) -> int:
     """Replace what a store holds by a backup, counters far ahead; returns how many rows.
 
-    Raises StoreInUse while a controller uses a SQLite store, StartFailed when the store holds workflows (unless
-    `force`) or the file is no backup that this program knows.
+    Raises StoreInUse while a controller uses a SQLite store or leads with a PostgreSQL, StartFailed when the store
+    holds workflows (unless `force`) or the file is no backup that this program knows.
     """
     if not file.is_file():
         raise StartFailed(f"there is no backup {file}")
     lock = _lock(store_url)
     try:
-        source, target = create_engine(f"sqlite:///{file}"), create_engine(store_url)
-        with source.connect() as reading, target.begin() as writing:
+        with _reading(f"sqlite:///{file}") as reading, _writing(store_url) as writing:
             _refuse_strangers(reading, "backup")
+            keep_out(writing)
             migrate(writing)
             if not force and writing.execute(select(func.count()).select_from(WORKFLOWS)).scalar():
                 raise StartFailed("the store holds workflows; --force replaces them by those of the backup")
@@ -67,14 +67,25 @@ def restore(store_url: str, file: Path, *, force: bool = False) -> int:
             rows = _copy(reading, writing)
             for name, value in ahead.items():
                 assignments.put_counter(writing, name, value)
-        source.dispose()
-        target.dispose()
     except (SQLAlchemyError, OSError) as exc:
         raise StartFailed(f"the restore failed: {exc}") from exc
     finally:
         if lock is not None:
             lock.release()
     return rows
+
+
+@contextmanager
+def _reading(url: str) -> Iterator[Connection]:
+    with closing(create_engine(url, poolclass=NullPool).connect()) as connection:
+        yield connection
+
+
+@contextmanager
+def _writing(url: str) -> Iterator[Connection]:
+    """Give a connection in a transaction, which is committed at the end."""
+    with _reading(url) as connection, connection.begin():
+        yield connection
 
 
 def _ahead(backup: Connection, store: Connection, name: str) -> int:

@@ -14,13 +14,22 @@ from typing import Final
 from sqlalchemy import Connection, Engine, NullPool, create_engine, make_url, text
 from sqlalchemy.exc import SQLAlchemyError
 
-from treadle_controller.errors import Deposed, StartFailed
+from treadle_controller.errors import Deposed, StartFailed, StoreInUse
 
 _LOCK: Final = 0x74726561646C65  # "treadle"
 _LOOK_S: Final = 0.5
 _TIMES: Final = {"connect_timeout": 5, "keepalives_idle": 1, "keepalives_interval": 1, "tcp_user_timeout": 3_000}
 # The server has to notice a leader whose host vanished: within three seconds.
 _NOTICE: Final = "SET tcp_keepalives_idle = 1; SET tcp_keepalives_interval = 1; SET tcp_keepalives_count = 2"
+
+
+def keep_out(connection: Connection) -> None:
+    """Let nobody lead until this transaction of a PostgreSQL is over. Raises StoreInUse when somebody does."""
+    if connection.dialect.name != "postgresql":
+        return
+    if not connection.execute(text("SELECT pg_try_advisory_xact_lock(:lock)"), {"lock": _LOCK}).scalar():
+        name = connection.engine.url.render_as_string(hide_password=True)
+        raise StoreInUse(f"a controller leads with the store {name}; stop it first")
 
 
 class Leadership:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -14,9 +15,10 @@ from tests.integration.controller.agent_client import Key, ScriptedAgent
 from tests.integration.controller.world import Client, ControllerProcess, document, loop, reader
 from tests.integration.nodes.conftest import postgresql
 from tests.servers import TestServer
-from treadle.v1 import event_service_pb2, loop_pb2
-from treadle_controller.errors import Deposed
+from treadle.v1 import event_service_pb2, loop_pb2, workflow_service_pb2
+from treadle_controller.errors import Deposed, StoreInUse
 from treadle_controller.store import Store, assignments
+from treadle_controller.store.backup import backup, restore
 
 __all__ = ["postgresql"]  # a fixture
 
@@ -132,3 +134,41 @@ async def test_whoever_was_deposed_writes_nothing_more(postgresql: str, elsewher
         assert await store.write(lambda connection: assignments.get_counter(connection, "x")) == 1
     finally:
         store.close()
+
+
+async def test_a_backup_is_not_restored_under_a_controller_that_leads(
+    elsewhere: ControllerProcess, tmp_path: Path
+) -> None:
+    file = tmp_path / "backup.db"
+    async with ScriptedAgent(elsewhere.address, "one"), Client(elsewhere.address) as client:
+        await client.apply(document("kept", loop("fetch", pushes="raw"), reader("price", "raw")))
+        await asyncio.to_thread(backup, elsewhere.store, file)
+        await client.apply(document("made-since", loop("fetch", pushes="other"), reader("price", "other")))
+
+    with pytest.raises(StoreInUse) as refused:
+        restore(elsewhere.store, file, force=True)
+    async with Client(elsewhere.address) as client:
+        listed = await client.workflows.ListWorkflows(workflow_service_pb2.ListWorkflowsRequest())
+    elsewhere.kill()
+    await _once_free(partial(restore, elsewhere.store, file, force=True))
+    elsewhere.start()
+
+    async with Client(elsewhere.address) as client:
+        restored = await client.workflows.ListWorkflows(workflow_service_pb2.ListWorkflowsRequest())
+    assert "stop it first" in refused.value.message
+    assert {"kept", "made-since"} <= {one.name for one in listed.workflows}
+    names = {one.name for one in restored.workflows}
+    assert "kept" in names
+    assert "made-since" not in names
+
+
+async def _once_free(restoring: Callable[[], int]) -> None:
+    """Restore as soon as PostgreSQL has noticed that the controller was killed."""
+    async with asyncio.timeout(30):
+        while True:
+            try:
+                restoring()
+            except StoreInUse:
+                await asyncio.sleep(0.05)
+                continue
+            return
