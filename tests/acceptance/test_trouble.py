@@ -98,8 +98,25 @@ def test_a_node_that_stops_its_workflow_says_so_for_every_loop_and_a_start_runs_
     assert 'raise ValueError("the machine is on fire")' in troubled.wfctl("describe", "loop", "strict/source").out
 
     flag.unlink()
+    mended = strict(flag)
+    mended["nodes"][1]["data"]["interval"] = "20ms"
+    mended["nodes"].append(node("third", "producer", 0, uses="generate", interval="10ms"))
+    applied = troubled.wfctl("apply", "-f", save(troubled.folder, mended))
+    assert applied.code != 0
+    assert "source failed and stops its whole workflow: node 'source'" in applied.err
+    for loop in (*loops, "strict/third"):
+        assert troubled.loop(loop)["state"] == "LOOP_STATE_STOPPED"
+        assert "source failed and stops its whole workflow: node 'source'" in troubled.wfctl("why", loop).out
     assert troubled.wfctl("start", "strict").code == 0
-    assert {troubled.loop(loop)["state"] for loop in loops} == {"LOOP_STATE_RUNNING"}
+    every = (*loops, "strict/third")
+    assert {troubled.loop(loop)["state"] for loop in every} == {"LOOP_STATE_RUNNING"}
+    wait_until(lambda: rollout(troubled) == (2, "ROLLOUT_STATE_HEALTHY"), "the revision that came meanwhile is healthy")
+
+
+def rollout(running: Dev) -> tuple[int, str]:
+    """Return the newest revision, and how its rollout stands."""
+    found = running.wfctl("describe", "workflow", "strict", "-o", "json").json
+    return int(found["revision"]), found["rollout"]["state"]
 
 
 def test_a_message_that_ends_its_process_is_a_dead_letter_and_comes_back_once_when_replayed(troubled: Dev) -> None:

@@ -15,6 +15,7 @@ from sqlalchemy import Connection
 from treadle.workflow import Checked, Compiled, Difference, Finding, check, diff, read_document, workflow_name
 from treadle.workflow.node_type import NodeType
 from treadle.workflow.plan import Plan, Pool
+from treadle_controller.cluster import halt
 from treadle_controller.cluster.forecast import forecast
 from treadle_controller.cluster.model import Desired, LoopRecord, ReplicaId, Why
 from treadle_controller.cluster.rollout import RolloutState, cannot_go_back
@@ -284,10 +285,14 @@ def _rolling_out(
 ) -> WorkflowRecord:
     """Return the record of a new revision with its rollout begun; one that touches nothing is as healthy as before."""
     healthy = before.healthy if before is not None else 0
+    halted = before is not None and before.why_code == halt.CODE
+    if before is not None and halted:  # it stays stopped until somebody starts it, and goes on saying why
+        record = structs.replace(record, why_code=before.why_code, why=before.why)
     if before is not None and before.state == RolloutState.HEALTHY and not touches:
         return structs.replace(record, state=int(RolloutState.HEALTHY), healthy=record.revision)
     returned_from = before.revision if before is not None and returned else 0
-    return structs.replace(record, state=int(RolloutState.PROGRESSING), healthy=healthy, returned_from=returned_from)
+    state = RolloutState.UNHEALTHY if halted else RolloutState.PROGRESSING
+    return structs.replace(record, state=int(state), healthy=healthy, returned_from=returned_from)
 
 
 def _loops(workflow: WorkflowImage, new: Compiled, number: int, node_types: Mapping[str, NodeType]) -> list[LoopRecord]:
@@ -300,7 +305,8 @@ def _loops(workflow: WorkflowImage, new: Compiled, number: int, node_types: Mapp
         if old is None:
             changed.append(LoopRecord(new.workflow, number, plan, desired, scaled=count))
         elif old.removed or old.plan.digest != plan.digest:
-            wanted = Desired.RUNNING if old.removed else old.desired
+            halted = workflow.record.why_code == halt.CODE
+            wanted = Desired.RUNNING if old.removed and not halted else old.desired
             changed.append(
                 structs.replace(
                     old, revision=number, plan=plan, desired=wanted, removed=False, entered=False, scaled=count
