@@ -219,6 +219,8 @@ class Hosts:
         self._spawn(self._restart_forkserver(), "restart forkserver")
 
     async def _restart_forkserver(self) -> None:
+        if self._stopping:
+            return
         try:
             self._spawner.launch()
             await self._spawner.ready()

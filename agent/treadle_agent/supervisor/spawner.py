@@ -19,6 +19,7 @@ from treadle_agent.setup import Exited, Forked, Refused, Said, Setup
 
 START_TIMEOUT_S: Final = 30.0  # preloading, on a machine that is busy
 FORK_TIMEOUT_S: Final = 10.0
+_STOPPED: Final = "the forkserver is being stopped"
 _MAX_PACKET: Final = 64 * 1024
 _encode = msgspec.msgpack.Encoder().encode
 _decode = msgspec.msgpack.Decoder(Said).decode
@@ -40,6 +41,7 @@ class Spawner:
         self._socket: socket.socket | None = None
         self._process: subprocess.Popen[bytes] | None = None
         self._stopping = False
+        self._hello: asyncio.Future[bytes] | None = None  # its first word
         self.pid = 0
 
     def launch(self) -> None:
@@ -62,12 +64,16 @@ class Spawner:
         ours = self._socket
         if ours is None:
             raise SpawnFailed("the forkserver is not running")
-        try:
-            hello = await asyncio.wait_for(loop.sock_recv(ours, _MAX_PACKET), START_TIMEOUT_S)
-        except (TimeoutError, OSError) as exc:
+        # Whoever stops us closes the socket, and a socket that was closed here tells nobody who waits for it.
+        self._hello = hello = asyncio.ensure_future(loop.sock_recv(ours, _MAX_PACKET))
+        await asyncio.wait([hello], timeout=START_TIMEOUT_S)
+        if self._stopping:
+            raise SpawnFailed(_STOPPED)
+        if not hello.done() or hello.exception() is not None:
+            why = hello.exception() if hello.done() else f"not within {START_TIMEOUT_S:g} s"
             await self.stop()
-            raise SpawnFailed(f"the forkserver does not answer: {exc}") from exc
-        if not hello:
+            raise SpawnFailed(f"the forkserver does not answer: {why}")
+        if not hello.result():
             await self.stop()
             raise SpawnFailed("the forkserver ended while it was loading")
         loop.add_reader(ours.fileno(), self._hear)
@@ -92,6 +98,10 @@ class Spawner:
         """End the forkserver, and with it every child that is left."""
         self._stopping = True
         self._hang_up()
+        if self._hello is not None:
+            self._hello.cancel()
+        for request in list(self._waiting):
+            self._settle(request, SpawnFailed(_STOPPED))
         process, self._process = self._process, None
         if process is not None:
             process.kill()
