@@ -13,7 +13,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from treadle import BlockingNode, NodeData, Params
+from treadle import BlockingNode, NodeData, Params, ProducerNode
 
 _leak: list[bytearray] = []
 
@@ -167,3 +167,16 @@ class MisbehaveAsync(_Doer):
         if self.params.how == "hangs":
             await asyncio.sleep(3600)
         return act(self.params) or data
+
+
+class MisbehaveProducer(ProducerNode[Deed]):
+    """Counts in its state, and misbehaves at one number, without any input, until it is cured."""
+
+    uses = "test.misbehave-producer"
+    stateful = True
+
+    def execute(self) -> Any:
+        n = self.state["n"] = self.state.get("n", -1) + 1
+        if n == self.params.at and not Path(self.params.cured).exists():
+            act(self.params)
+        return {"n": n}
