@@ -37,7 +37,7 @@ def main() -> int:
     """Run one benchmark."""
     parser = argparse.ArgumentParser(description="Run a benchmark.")
     parser.add_argument("name", nargs="?", choices=names(), help="which one; without it, they are listed")
-    parser.add_argument("--quick", action="store_true", help="less precise, within 90 s")
+    parser.add_argument("--quick", action="store_true", help="less precise, within three minutes")
     arguments = parser.parse_args()
     if arguments.name is None:
         print("\n".join(names()))
