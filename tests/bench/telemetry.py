@@ -108,7 +108,7 @@ def _work(rig: Remote, name: str, amounts: dict[str, int]) -> Rates:
 def main(*, quick: bool) -> dict[str, Any]:
     """Measure."""
     os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, (str(_ROOT), os.environ.get("PYTHONPATH"))))
-    rounds, loops, messages = (7, 500_000, 500_000) if quick else (11, 2_000_000, 1_000_000)
+    rounds, loops, messages = (5, 500_000, 500_000) if quick else (11, 2_000_000, 1_000_000)
     with collector() as endpoint, redis_server("redis" if binary_of("redis") else "valkey") as server:
         found = compare(server.url, endpoint, rounds, {"loop": loops, "queue": messages})
     ratios: dict[str, float] = {}
