@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import grpc
 import pytest
@@ -13,6 +13,9 @@ from grpc import aio
 
 from treadle_controller import errors
 from treadle_controller.api.errors import answers, streams
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
 
 UNARY, STREAM = "/test.Refusing/Unary", "/test.Refusing/Stream"
 
@@ -38,7 +41,7 @@ class Refusing:
         return b""
 
     @streams
-    async def stream(self, request: bytes, context: Any) -> Any:
+    async def stream(self, request: bytes, context: Any) -> AsyncIterator[bytes]:
         yield b"first"
         await self._refuse()
 
