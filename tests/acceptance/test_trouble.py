@@ -67,6 +67,29 @@ def test_a_loop_that_fails_six_times_is_in_error_says_why_and_comes_back_when_as
     assert troubled.loop("broken/source")["state"] == "LOOP_STATE_RUNNING"
 
 
+def test_the_last_errors_of_a_loop_are_told_with_attempt_input_and_traceback(troubled: Dev) -> None:
+    retry = {"max_attempts": 2, "initial_backoff": "1ms"}
+    document = {
+        "name": "picky",
+        "nodes": [
+            node("in", "queue-reader", 0, queue="picky-in", external=True),
+            node("work", "blocking", 200, uses="test.picky", retry=retry),
+        ],
+        "edges": edges(("in", "work")),
+    }
+    assert troubled.wfctl("apply", "-f", save(troubled.folder, document)).code == 0
+    assert troubled.wfctl("queue", "push", "picky-in", *(json.dumps({"n": n}) for n in range(7))).code == 0
+
+    def errors() -> list[str]:
+        told = troubled.wfctl("describe", "loop", "picky/in").out.partition("Last errors:")[2]
+        return [line for line in told.splitlines() if ", attempt " in line]
+
+    wait_until(lambda: len(errors()) == 5 and "{'n': 6}" in errors()[-1], "the last five of fourteen")
+    ends = [line.partition(", attempt ")[2] for line in errors()]
+    assert ends == [f"{attempt}, on {{'n': {n}}}" for n, attempt in ((4, 2), (5, 1), (5, 2), (6, 1), (6, 2))]
+    assert "raise ValueError(f\"not {data['n']}\")" in troubled.wfctl("describe", "loop", "picky/in").out
+
+
 def strict(flag: Path) -> Document:
     """Return two loops, one of which stops them both when it fails."""
     settings = {"retry": {"max_attempts": 1, "on_exhausted": "stop-workflow"}, "with": {"flag": str(flag)}}

@@ -36,3 +36,12 @@ class Deadly(BlockingNode[Flag]):
         if data["n"] == 3 and Path(self.params.flag).exists():
             ctypes.string_at(0)
         return data
+
+
+class Picky(BlockingNode[Params]):
+    """Takes nothing."""
+
+    uses = "test.picky"
+
+    def execute(self, data: NodeData) -> None:
+        raise ValueError(f"not {data['n']}")

@@ -9,6 +9,7 @@ import re
 import signal
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 from typing import Any
@@ -90,6 +91,25 @@ def leak() -> None:
         raise
 
 
+def open_files(count: int) -> None:
+    """Open so many at a time."""
+    files: list[int] = []
+    try:
+        files.extend(os.open(os.devnull, os.O_RDONLY) for _ in range(count))
+    finally:
+        for fd in files:
+            os.close(fd)
+
+
+def start_threads(count: int) -> None:
+    """Start threads that wait, and wait for them."""
+    threads = [threading.Thread(target=threading.Event().wait, daemon=True) for _ in range(count)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+
+
 def act(deed: Deed) -> Any:  # noqa: C901, PLR0912 - a list of deeds
     """Do it."""
     match deed.how:
@@ -124,6 +144,10 @@ def act(deed: Deed) -> Any:  # noqa: C901, PLR0912 - a list of deeds
             raise UnpicklableError
         case "recurses":
             recurse()
+        case "opens files":
+            open_files(10_000)
+        case "starts threads":
+            start_threads(100)
         case "prints megabytes":
             line = "x" * 99
             for _ in range(40_000):
