@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
@@ -25,6 +24,7 @@ _TYPES: Final[dict[str, Any]] = {
     "json": sa.Text,
 }
 _INSERTS: Final[dict[str, Any]] = {"sqlite": sqlite.insert, "postgresql": postgresql.insert}
+_CREATING: Final = 0x737164  # the lock of those who make tables
 
 
 class SqlTable:
@@ -147,8 +147,9 @@ def _define_effects(metadata: sa.MetaData, name: str) -> sa.Table:
 
 
 def _create(engine: sa.Engine, metadata: sa.MetaData) -> None:
-    with engine.begin() as connection, contextlib.suppress(sqlalchemy.exc.IntegrityError):
-        # PostgreSQL lets two creators of one table collide in its catalog; the other one made it then.
+    with engine.begin() as connection:
+        if engine.dialect.name == "postgresql":  # whose IF NOT EXISTS lets two creators collide in the catalog
+            connection.execute(sa.select(sa.func.pg_advisory_xact_lock(_CREATING)))
         for table in metadata.sorted_tables:
             connection.execute(sa.schema.CreateTable(table, if_not_exists=True))
             for index in table.indexes:
