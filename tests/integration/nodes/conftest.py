@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import socket
 import subprocess
 import tempfile
@@ -62,4 +63,4 @@ def postgresql(require: Require) -> Iterator[str]:
                 wait_until_ready(url, server)
                 yield url
             finally:
-                server.terminate()
+                server.send_signal(signal.SIGINT)  # SIGTERM would wait for whoever has left a connection open
