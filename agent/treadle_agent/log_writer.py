@@ -5,8 +5,10 @@ Nodes decide how much is printed, and somebody else how fast it is read. What do
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
+import select
 import threading
 from collections import deque
 from typing import Final
@@ -67,7 +69,9 @@ class LogWriter(logging.Handler):
     def _write(self, data: bytes) -> None:
         try:
             while data:
-                data = data[os.write(self._fd, data) :]
+                select.select((), (self._fd,), ())  # who shares it may have made it one that does not block
+                with contextlib.suppress(BlockingIOError):
+                    data = data[os.write(self._fd, data) :]
         except OSError:  # nobody reads it any more, and there is nobody else to tell
             return
 

@@ -56,6 +56,15 @@ def test_what_nobody_reads_is_dropped_and_counted_and_the_rest_comes_later(pipe:
     assert any("lines of this log were dropped: it is read too slowly" in line for line in told)
 
 
+def test_nothing_is_lost_where_somebody_has_made_it_a_pipe_that_does_not_block(pipe: Pipe) -> None:
+    os.set_blocking(pipe[1], False)
+    writer = LogWriter(pipe[1])
+    count = log_writer.MAX_BYTES // 200
+    for n in range(count):
+        say(writer, f"{n:099d}")
+    assert lines(pipe[0], f"{count - 1:099d}") == [f"{n:099d}" for n in range(count)]
+
+
 def test_the_end_does_not_wait_for_a_reader_for_ever(pipe: Pipe, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(log_writer, "FLUSH_S", 0.01)
     writer = LogWriter(pipe[1])
