@@ -34,6 +34,7 @@ from treadle_agent.telemetry.telemetry import Telemetry
 NODES: Final = ("tests.bench.telemetry_nodes", "tests.bench.queue_loops")
 PATIENCE_S: Final = 120.0
 _TICKS: Final = os.sysconf("SC_CLK_TCK")
+_Answer = tuple[float, str]  # iterations, or messages, per CPU second; and what went wrong
 _spawn = multiprocessing.get_context("spawn")
 
 
@@ -140,13 +141,14 @@ class Remote:
 
     def work(self, namespace: str, kind: str, count: int) -> float:
         """Run one kind of work, "loop" or "queue"; return iterations, or messages, per CPU second."""
-        self._pipe.send((namespace, kind, count))
+        self._pipe.send_bytes(msgspec.json.encode((namespace, kind, count)))
         if not self._pipe.poll(PATIENCE_S * 2):
             raise TimeoutError(f"{namespace} is not done with {count} of the {kind}")
-        rate, wrong = self._pipe.recv()
+        answer: _Answer = msgspec.json.decode(self._pipe.recv_bytes(), type=_Answer)
+        rate, wrong = answer
         if wrong:
             raise RuntimeError(wrong)
-        return float(rate)
+        return rate
 
 
 @contextmanager
@@ -159,7 +161,7 @@ def remote(name: str, url: str, settings: dict[str, Any]) -> Iterator[Remote]:
     try:
         yield Remote(ours)
     finally:
-        ours.send(None)
+        ours.close()  # there is nothing more
         process.join(30)
         process.kill()
 
@@ -174,12 +176,21 @@ async def _obey(rig: Rig, pipe: Connection) -> None:
     """Do what is asked for until there is nothing more."""
     await rig.start()
     try:
-        while (order := await asyncio.to_thread(pipe.recv)) is not None:
+        while (order := await asyncio.to_thread(_heard, pipe)) is not None:
             namespace, kind, count = order
             plans = [line(namespace, count)] if kind == "loop" else chain(namespace, count)
             try:
-                pipe.send((await rig.work(namespace, plans, count), ""))
+                answer: _Answer = (await rig.work(namespace, plans, count), "")
             except (RuntimeError, TimeoutError) as error:
-                pipe.send((0.0, f"{type(error).__name__}: {error}"))
+                answer = 0.0, f"{type(error).__name__}: {error}"
+            pipe.send_bytes(msgspec.json.encode(answer))
     finally:
         await rig.stop()
+
+
+def _heard(pipe: Connection) -> tuple[str, str, int] | None:
+    """Return the next order; None when whoever gives them has gone."""
+    try:
+        return msgspec.json.decode(pipe.recv_bytes(), type=tuple[str, str, int])
+    except EOFError:
+        return None
