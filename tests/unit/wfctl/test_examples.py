@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -106,3 +107,15 @@ def test_a_file_that_cannot_be_used_says_where(wfctl: Any, shop: Path, text: str
 def test_a_workflow_without_examples_says_where_they_would_be(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"there is no lonely\.tests\.yaml beside"):
         beside(tmp_path / "lonely.json")
+
+
+def test_the_examples_of_the_readme_hold(wfctl: Any, shop: Path, pytestconfig: pytest.Config) -> None:
+    readme = (pytestconfig.rootpath / "agent" / "treadle" / "README.md").read_text("utf-8")
+    (printed,) = re.findall(r"^```yaml\n(workflow: orders\.json.*?)^```$", readme, flags=re.MULTILINE | re.DOTALL)
+    shop.rename(shop.with_name("orders.json"))
+    shop.with_name("orders.tests.yaml").write_text(printed, "utf-8")
+
+    ran = wfctl("test", str(shop.with_name("orders.json")))
+
+    assert ran.code == 0, ran.out
+    assert "1 hold, 0 failed" in ran.err
