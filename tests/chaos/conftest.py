@@ -26,7 +26,7 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     rows: dict[str, Counter[str]] = {}
     mutants: dict[str, list[str]] = {}
     doubled: set[int] = set()
-    failures: list[str] = []
+    failures: set[str] = set()  # reports of a test's three phases tell the same
     for reports in terminalreporter.stats.values():
         for report in reports:
             for name, value in getattr(report, "user_properties", ()):
@@ -37,7 +37,7 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
                 elif name == "control":
                     doubled.add(value)
                 elif name == "failure":
-                    failures.append(value)
+                    failures.add(value)
     if rows and MINUTES:
         terminalreporter.section(f"plays, SEED={SEED} MINUTES={MINUTES:g}")
         for line in [*table(dict(sorted(rows.items()))), "", *verdict(rows, mutants, sorted(doubled))]:

@@ -39,6 +39,7 @@ def test_a_hang_without_a_limit_is_told_with_its_place_and_nothing_else_happens(
     controller.assign(misbehaving(Row("hangs", Kind.PASSES, asynchronous=asynchronous), pool, tmp_path / "once"))
     controller.do(lambda admin: admin.push("bad-in", [encode_item({"n": n}) for n in range(10)]))
 
+    controller.wait(lambda: "bad" in controller.statuses, "it was started")
     controller.wait(lambda: controller.statuses["bad"].reason.code == "hanging", "the hang is told", 30.0)
 
     status = controller.statuses["bad"]

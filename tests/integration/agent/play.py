@@ -15,7 +15,7 @@ from tests.integration.agent.table import AT, HOST_MEMORY, MESSAGES, NODES, POOL
 from treadle.queues.codec import encode_item
 from treadle.queues.stats import DeadLetterEntry
 from treadle.workflow.plan import OnExhausted, Plan, Pool
-from treadle_agent.supervisor.restart import HOST_BURST, HOST_PAUSE_S, HOST_WINDOW_S
+from treadle_agent.supervisor.restart import HOST_BURST, HOST_WINDOW_S
 
 PATIENCE_S = 60.0
 ROOM = 96 << 20  # that memory may not be back by: pages that were shared before a host was replaced
@@ -45,13 +45,12 @@ class Facts:
     pause_s: float
     silence_s: float
     late_s: float
-    crowded: bool  # its host has died so often just before that it is started again a second later
 
     @property
     def most_pause_s(self) -> float:
         """How long the innocent loop may have been without a commit."""
-        stalls = self.row.kind_in(self.pool) in (Kind.STALL, Kind.IMPORT)
-        return (6.0 if stalls else 0.5) + (HOST_PAUSE_S if self.crowded else 0.0)
+        stalls = self.row.kind_in(self.pool) is Kind.STALL or self.row.how == "import hangs"
+        return 6.0 if stalls else 0.5
 
     def line(self) -> str:
         """Return it as a line of the report."""
@@ -110,8 +109,9 @@ class Stand:
             pause,
             controller.longest_silence_s,
             controller.longest_late_s,
-            crowded=self._is_crowded(row, began),
         )
+        if self.pool != "process" and row.kind_in(self.pool) in (Kind.POISON, Kind.STALL, Kind.IMPORT):
+            self.deaths.append(time.monotonic())
         self._cure(row, policy, name)
         self._check_innocents()
         controller.release(name)
@@ -183,11 +183,11 @@ class Stand:
         assert mine().count("dead-letter") <= 1
         return [code for code in mine() if code != "loop-started"]
 
-    def _is_crowded(self, row: Row, began: float) -> bool:
-        """Whether the shared host has died so often lately that its successor waits; counts this play."""
-        if self.pool != "process" and row.kind_in(self.pool) in (Kind.POISON, Kind.STALL, Kind.IMPORT):
-            self.deaths.append(time.monotonic())
-        return sum(1 for at in self.deaths if began - at < HOST_WINDOW_S) > HOST_BURST
+    @property
+    def is_crowded(self) -> bool:
+        """Whether the shared host has died so often lately that after another death its successor would wait."""
+        now = time.monotonic()
+        return sum(1 for at in self.deaths if now - at < HOST_WINDOW_S) >= HOST_BURST
 
     def _cure(self, row: Row, policy: OnExhausted, name: str) -> None:
         """Mend what made a loop fail for good: a restart brings it back, and nothing was lost meanwhile."""
@@ -236,7 +236,10 @@ class Stand:
 
 
 class Stands:
-    """A stand for as many plays of one pool as go well; one at a time, since gRPC's event loops share a poller."""
+    """A stand for as many plays of one pool as go well, and as its host may die in a row.
+
+    One at a time, since gRPC's event loops share a poller.
+    """
 
     def __init__(self, redis_url: str, folder: Path) -> None:
         self._redis_url = redis_url
@@ -246,7 +249,7 @@ class Stands:
 
     def play(self, row: Row, pool: Pool, policy: OnExhausted) -> Facts:
         """Play a row. Whatever is wrong after it is shown with the log of its agent."""
-        if self._stand is not None and self._stand.pool != pool:
+        if self._stand is not None and (self._stand.pool != pool or self._stand.is_crowded):
             self.close()
         stand = self._stand = self._stand or self._make(pool)
         try:
