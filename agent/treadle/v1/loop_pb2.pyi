@@ -293,7 +293,7 @@ class LoopActivity(_message.Message):
     NEXT_TIME_FIELD_NUMBER: _builtins.int
     MESSAGE_FIELD_NUMBER: _builtins.int
     code: _builtins.str
-    """working, retrying, waiting-input, no-work, queue-full, out-of-memory or commit-refused."""
+    """working, retrying, waiting-input, no-work, between-turns, queue-full, out-of-memory or commit-refused."""
     node: _builtins.str
     """The node at work, or that has no work."""
     queue: _builtins.str
@@ -303,7 +303,9 @@ class LoopActivity(_message.Message):
     message: _builtins.str
     """The error behind it, if there is one."""
     @_builtins.property
-    def since_time(self) -> _timestamp_pb2.Timestamp: ...
+    def since_time(self) -> _timestamp_pb2.Timestamp:
+        """Absent while nobody knows: it is at rest and was at work only just."""
+
     @_builtins.property
     def next_time(self) -> _timestamp_pb2.Timestamp:
         """When the next attempt begins."""

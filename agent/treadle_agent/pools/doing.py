@@ -6,6 +6,10 @@
 - working: a node is at work
 - waiting-input: a queue is empty
 - no-work: its producer has none, or its interval is not over
+- between-turns: its producer has worked since the last look, and waits for its next turn
+
+A look finds a loop at rest or not by chance: one that rests has been at rest only since a look before which it had
+done nothing either. Before that `since` is 0, which says that nobody knows.
 """
 
 from __future__ import annotations
@@ -41,19 +45,22 @@ class Look:
 class Watcher:
     """Compares each look with the one before; `since` is the first look at which a loop did the same."""
 
-    __slots__ = ("_doing", "_last", "_plan")
+    __slots__ = ("_doing", "_last", "_plan", "_still_since")
 
     def __init__(self, plan: Plan) -> None:
         self._plan = plan
         self._last: Look | None = None
         self._doing: Doing | None = None
+        self._still_since = 0.0  # the look from which on it has done nothing
 
     def look(self, look: Look) -> Doing:
         """Return what the loop does."""
-        doing = self._mostly_blocked(look) or self._trouble(look) or self._at_work(look) or self._at_rest(look)
         before, last = self._doing, self._last
-        same = before is not None and msgspec.structs.replace(before, since=doing.since) == doing
         quiet = last is not None and last.iterations == look.iterations
+        if not quiet:
+            self._still_since = look.wall
+        doing = self._mostly_blocked(look) or self._trouble(look) or self._at_work(look) or self._at_rest(quiet=quiet)
+        same = before is not None and before.since > 0 and msgspec.structs.replace(before, since=doing.since) == doing
         if before is not None and same and (quiet or doing.code in ("queue-full", "out-of-memory")):
             doing = before
         self._doing, self._last = doing, look
@@ -87,11 +94,11 @@ class Watcher:
             return Doing("waiting-input", activity.node, step.queue, since)
         return Doing("working", activity.node, "", since, activity.attempt)
 
-    def _at_rest(self, look: Look) -> Doing:
-        first = self._plan.steps[0]
+    def _at_rest(self, *, quiet: bool) -> Doing:
+        first, since = self._plan.steps[0], self._still_since if quiet else 0.0
         if first.kind == "queue-reader":
-            return Doing("waiting-input", first.node, ",".join(_inputs(first)), since=look.wall)
-        return Doing("no-work", first.node, since=look.wall)
+            return Doing("waiting-input", first.node, ",".join(_inputs(first)), since=since)
+        return Doing("no-work" if quiet else "between-turns", first.node, since=since)
 
 
 def _inputs(step: Step) -> Sequence[str]:

@@ -104,7 +104,7 @@ def _activity(doing: Doing) -> loop_pb2.LoopActivity:
         code=doing.code,
         node=doing.node,
         queue=doing.queue,
-        since_time=_timestamp(doing.since),
+        since_time=_timestamp(doing.since) if doing.since else None,
         attempt=doing.attempt,
         next_time=None if doing.again_at is None else _timestamp(doing.again_at),
         message=doing.message,

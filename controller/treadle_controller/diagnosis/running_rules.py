@@ -179,6 +179,9 @@ def _well(inquiry: Inquiry, loop: LoopFacts, replica: ReplicaFacts) -> Verdict:
         lasts = words.since(replica.activity.since, inquiry.now)
         sentence = f"{loop.name} runs; node {replica.activity.node} has been at work{lasts}."
         return Verdict(loop.name, "working", sentence, evidence)
+    if replica.activity is not None and replica.activity.code == "between-turns" and rate == 0:
+        sentence = f"{loop.name} runs; its producer {replica.activity.node} waits for its next turn."
+        return Verdict(loop.name, "running", sentence, evidence)
     return Verdict(loop.name, "running", f"{pace}.", evidence)
 
 

@@ -12,7 +12,10 @@ from treadle_controller.diagnosis.situation import LoopFacts, NodeFacts, Replica
 from treadle_controller.diagnosis.verdict import Fact, Verdict
 
 # What a replica does, the most telling first.
-_MOST: Final = ("out-of-memory", "commit-refused", "queue-full", "retrying", "working", "waiting-input", "no-work")
+_MOST: Final = (
+    *("out-of-memory", "commit-refused", "queue-full", "retrying"),
+    *("working", "waiting-input", "no-work", "between-turns"),
+)
 
 
 def worst(loop: LoopFacts) -> ReplicaFacts:

@@ -169,6 +169,14 @@ def test_an_agent_that_is_away_is_told_with_what_was_last_known() -> None:
     assert "w/b runs and commits 5 iterations a second" in found.sentence
 
 
+@pytest.mark.parametrize(("rate", "said"), [(20.0, "commits 20 iterations a second"), (0.0, "waits for its next turn")])
+def test_a_producer_between_two_turns_is_not_one_without_work(rate: float, said: str) -> None:
+    found = verdict(loop(activity=Activity("between-turns", "make"), rate=rate))
+
+    assert found.code == "running"
+    assert said in found.sentence
+
+
 def test_of_a_workflow_the_loop_that_is_worst_off_is_told() -> None:
     well, ill = loop("w/a", rate=5.0), loop("w/b", State.ERROR, why=Why("exception", "no"))
 
@@ -183,7 +191,10 @@ SOME = st.floats(0, 2 * NOW, allow_nan=False)
 ACTIVITIES = st.builds(
     Activity,
     st.sampled_from(
-        ("queue-full", "out-of-memory", "commit-refused", "retrying", "working", "waiting-input", "no-work", "new")
+        (
+            *("queue-full", "out-of-memory", "commit-refused", "retrying"),
+            *("working", "waiting-input", "no-work", "between-turns", "new"),
+        )
     ),
     IDS,
     st.sampled_from(("", *QUEUES)),

@@ -25,26 +25,49 @@ MADE = Plan("w", "l", (Step("make", "producer", uses="x"), Step("work", "blockin
 QUIET = Look(now=100.0, wall=1000.0, activity=None, iterations=7)
 
 
+def later(seconds: float, look: Look = QUIET, **changes: object) -> Look:
+    return replace(look, now=look.now + seconds, wall=look.wall + seconds, **changes)  # type: ignore[arg-type]
+
+
 def test_a_loop_fed_by_a_queue_that_does_nothing_waits_for_input_since_it_was_first_seen_so() -> None:
     watcher = Watcher(FED)
-    first = watcher.look(QUIET)
-    later = watcher.look(replace(QUIET, now=130.0, wall=1030.0))
+    watcher.look(QUIET)
+    found = watcher.look(later(30))
 
-    assert (later.code, later.queue, later.since) == ("waiting-input", "orders", 1000.0)
-    assert first == later
+    assert (found.code, found.queue, found.since) == ("waiting-input", "orders", 1000.0)
+    assert watcher.look(later(60)) == found
+
+
+def test_how_long_a_loop_waits_is_not_known_while_it_gets_on() -> None:
+    watcher = Watcher(FED)
+    found = [watcher.look(later(at, iterations=7 + at)) for at in range(5)]
+
+    assert {each.code for each in found} == {"waiting-input"}
+    assert {each.since for each in found} == {0.0}
 
 
 def test_an_iteration_in_between_begins_a_new_wait() -> None:
     watcher = Watcher(FED)
     watcher.look(QUIET)
-    later = watcher.look(replace(QUIET, now=130.0, wall=1030.0, iterations=8))
+    watcher.look(later(30, iterations=8))
 
-    assert later.since == 1030.0
+    assert watcher.look(later(31, iterations=8)).since == 1030.0
 
 
-def test_a_loop_with_a_producer_that_does_nothing_has_no_work() -> None:
-    assert Watcher(MADE).look(QUIET).code == "no-work"
-    assert Watcher(MADE).look(QUIET).node == "make"
+def test_a_loop_with_a_producer_that_does_nothing_has_no_work_since_it_was_first_seen_so() -> None:
+    watcher = Watcher(MADE)
+    watcher.look(QUIET)
+    found = watcher.look(later(30))
+
+    assert (found.code, found.node, found.since) == ("no-work", "make", 1000.0)
+
+
+def test_a_producer_that_is_seen_between_two_iterations_is_not_one_without_work() -> None:
+    """As one of 20 iterations a second is at most looks, the first after its start included."""
+    watcher = Watcher(MADE)
+    found = [watcher.look(later(at, iterations=20 * at)) for at in range(5)]
+
+    assert {(each.code, each.node, each.since) for each in found} == {("between-turns", "make", 0.0)}
 
 
 def test_a_node_at_work_is_named_with_since_when() -> None:
