@@ -94,6 +94,10 @@ class QueueAdmin:
             info |= {name: _text(value) for name, value in found.items()}
         return report(info)
 
+    async def run_id(self) -> str:
+        """Return what names this run of the server, another one after each of its starts; "" when it does not say."""
+        return str((await self.command("INFO", "server")).get("run_id", ""))
+
     async def renew_log(self, found: ServerReport) -> bool:
         """Have a server write its append-only file anew, once after each of its starts; return whether it does so.
 

@@ -169,7 +169,7 @@ class Pipeline:
                 return commit
             case b"FULL":
                 self._full(commit, answer, now)
-            case b"FENCED" if _forgot(answer, self._epoch):
+            case b"FENCED" if _forgot(answer, self._epoch, self.inc):
                 self._lose(*_LOST[b"GAP"], answer[1:])
             case code:
                 reason, sentence = _LOST.get(code, ("conflict", "The queues gave an answer that is not known."))
@@ -297,7 +297,7 @@ class Pipeline:
         self.lost = TenureLost(sentence, reason=reason, loop=self._writer.loop, answer=facts)
 
 
-def _forgot(answer: Sequence[Any], epoch: int) -> bool:
-    """Whether a loop is fenced because the server has forgotten its epoch, not because there is a newer one."""
-    stored = answer[1] if len(answer) > 1 else 0
-    return isinstance(stored, int) and 0 < stored < epoch
+def _forgot(answer: Sequence[Any], epoch: int, inc: int) -> bool:
+    """Whether a loop is fenced because the server has forgotten its epoch or inc, not because there is a newer one."""
+    stored = answer[1:3]
+    return all(isinstance(each, int) for each in stored) and (0, 0) < tuple(stored) < (epoch, inc)

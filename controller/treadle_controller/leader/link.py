@@ -45,6 +45,7 @@ class QueueLink:
         self.on_down: Callable[[str], None] = _ignore
         self.on_notice: Callable[[str, str], None] = _ignore
         self._beat = beat
+        self._fell = False  # a beat was not above the one before, and nobody has been told yet
         self._checked_at = float("-inf")
         self._figures: dict[str, tuple[float, QueueStats]] = {}
 
@@ -69,6 +70,8 @@ class QueueLink:
     async def run_once(self) -> None:
         """Beat once, and meet the server again if it was away or a minute is over."""
         try:
+            if self.up and await self._was_restarted():
+                self.up = False
             if not self.up or time.monotonic() - self._checked_at > _CHECK_S:
                 await self._meet()
             beat, redis_id = await self._raise_beat()
@@ -77,10 +80,11 @@ class QueueLink:
         except QueueError as exc:
             self._fail(exc)
         else:
-            if beat < self._beat or redis_id != self.redis_id:
+            self._fell |= beat <= self._beat
+            self._beat = max(beat, self._beat)
+            if self._fell or redis_id != self.redis_id:
                 self.up = False  # met again at once, which says what to do
                 await self.run_once()
-            self._beat = max(beat, self._beat)
 
     def fail(self, problem: str) -> None:
         """Take note that Redis can't be used now."""
@@ -108,6 +112,10 @@ class QueueLink:
     def _fail(self, exc: QueueError) -> None:
         self.fail(exc.message)
 
+    async def _was_restarted(self) -> bool:
+        """Whether the server was away so shortly that the client has found it again by itself."""
+        return self.report is not None and await self.admin.run_id() != self.report.run_id
+
     async def _raise_beat(self) -> tuple[int, str]:
         """Raise the beat; functions that somebody has flushed are loaded again at once."""
         try:
@@ -128,7 +136,7 @@ class QueueLink:
         beat, _ = await self.admin.beat(self.term)
         renewed = self._judge(redis_id, beat)
         self.renewals += bool(renewed)
-        self.redis_id, self._beat, self.up, self.problem = redis_id, beat, True, ""
+        self.redis_id, self._beat, self._fell, self.up, self.problem = redis_id, beat, False, True, ""
         self.on_up(renewed)
 
     async def _check(self) -> None:
@@ -167,6 +175,6 @@ class QueueLink:
     def _judge(self, redis_id: str, beat: int) -> str:
         if self.redis_id and redis_id != self.redis_id:
             return f"Redis holds another namespace ({redis_id}, it was {self.redis_id}): its queues begin anew"
-        if beat < self._beat:
+        if self._fell or beat <= self._beat:  # each answer is above the one before, or the server has lost one
             return "Redis went back to an earlier moment: what it had acknowledged since then is lost"
         return ""

@@ -118,6 +118,9 @@ class Admin:
         await self._trip()
         return _REPORT
 
+    async def run_id(self) -> str:
+        return _REPORT.run_id
+
     async def renew_log(self, found: ServerReport) -> bool:
         return False
 

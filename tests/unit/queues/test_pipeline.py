@@ -283,16 +283,16 @@ def test_an_answer_that_ends_the_tenure_says_why(code: bytes, reason: str) -> No
     assert pipe.due(1.0) is None
 
 
-def test_an_epoch_that_the_server_has_forgotten_means_lost_writes() -> None:
+def test_an_epoch_or_incarnation_that_the_server_has_forgotten_means_lost_writes() -> None:
     reasons = []
-    for stored in (2, 3, 4):
+    for stored in ((2, 9), (3, 0), (3, 2), (4, 0), (0, 0)):
         pipe = pipeline()
         pipe.waiting.append(iteration(b"\x01"))
         pipe.due(0.0)
-        pipe.answered([b"FENCED", stored, 1], 0.0)
+        pipe.answered([b"FENCED", *stored], 0.0)
         assert pipe.lost is not None
         reasons.append(pipe.lost.reason)
-    assert reasons == ["gap", "fenced", "fenced"]  # the pipeline's own is 3
+    assert reasons == ["gap", "gap", "fenced", "fenced", "fenced"]  # the pipeline's own are 3 and 1
 
 
 def test_an_error_that_waiting_cannot_cure_ends_the_tenure() -> None:
