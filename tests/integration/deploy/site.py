@@ -9,7 +9,6 @@ from __future__ import annotations
 import os
 import re
 import shlex
-import shutil
 import signal
 import subprocess
 import sys
@@ -24,14 +23,15 @@ _SET_UP: Final = """
 set -eu
 mount --make-rprivate /
 hostname {name}
-mkdir -p {place}/etc {place}/var {place}/run/systemd/system {place}/local {place}/home
+mkdir -p {place}/etc {place}/var {place}/run/systemd/system {place}/local {place}/home {place}/opt
 cp -a /etc/. {place}/etc/
+cp -al {programs}/. {place}/opt/
 mkdir -p {place}/var/lib {place}/var/log {place}/var/tmp
 mount --bind {place}/etc /etc
 mount --bind {place}/var /var
 mount --bind {place}/local /usr/local
 mkdir -p /usr/local/bin /opt/treadle /srv/treadle
-mount --bind {programs} /opt/treadle
+mount --bind {place}/opt /opt/treadle
 mount --bind {checkout} /srv/treadle
 mount --bind {place}/run /run
 for tool in systemctl ssh; do cp {tools}/$tool /usr/local/bin/$tool; done
@@ -46,12 +46,16 @@ def blocks(guide: Path) -> list[tuple[list[str], str]]:
 
 
 class Site:
-    """See the module. `programs` is an /opt/treadle, `checkout` what is in /srv/treadle."""
+    """See the module. `programs` is what each /opt/treadle begins with, `checkout` what is in /srv/treadle."""
 
     def __init__(self, hosts: Mapping[str, str], folder: Path, programs: Path, checkout: Path, python: str) -> None:
         self.folder = folder
         self._hosts = hosts
         self._programs, self._checkout, self._python = programs, checkout, python
+        self._uv = str(ROOT / ".venv" / "bin" / "uv")
+        self._cache = subprocess.run(
+            [self._uv, "cache", "dir"], capture_output=True, text=True, check=True
+        ).stdout.strip()
         self._tag = f"g{os.getpid() % 100_000:x}"
         self._holders: dict[str, subprocess.Popen[str]] = {}
 
@@ -104,6 +108,11 @@ class Site:
                 done = self.run(host, script)
                 assert done.returncode == 0, f"on {host}:\n{script}\n{done.stdout}{done.stderr}\n{self.logs()}"
 
+    def put_checkout(self, host: str, checkout: Path) -> None:
+        """Put another checkout into /srv/treadle of a host, as `git pull` does."""
+        done = self.run(host, f"mount --bind {checkout} /srv/treadle")
+        assert done.returncode == 0, done.stderr
+
     def logs(self) -> str:
         found = sorted(self.folder.glob("*/var/log/*.log"))
         return "\n".join(f"== {log}\n{log.read_text(errors='replace')[-4000:]}" for log in found)
@@ -143,7 +152,10 @@ class Site:
             "HOME": str(self.folder / host / "home"),
             "LANG": "C.UTF-8",
             "PYTHON": self._python,
-            "UV": shutil.which("uv") or str(ROOT / ".venv" / "bin" / "uv"),
+            "UV": self._uv,
+            "UV_OFFLINE": "1",  # there is no way out of this network: what is installed comes from the cache
+            "UV_CACHE_DIR": self._cache,
+            "UV_LINK_MODE": "hardlink",
         }
 
     def _write_tools(self) -> None:

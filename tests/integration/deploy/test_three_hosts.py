@@ -5,12 +5,16 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
 import pytest
 
+from tests.acceptance.documents import save
 from tests.acceptance.running import wait_until
+from tests.chaos.cluster_net.builds import NEWER
+from tests.integration.deploy import upgrading
 from tests.integration.deploy.conftest import PYTHONS, is_fit
 from tests.integration.deploy.site import ROOT, Site
 from tests.require import Require
@@ -77,6 +81,39 @@ def test_the_workflow_runs_on_the_hosts_that_the_guide_has_set_up(site: Site) ->
         told(site, "workflow-applied", "client ann from 10.20.0.20")()
         or told(site, "workflow-created", "client ann from 10.20.0.20")()
     ), [one["code"] for one in audit(site)]
+
+
+def test_an_upgrade_in_place_and_the_way_back_lose_and_double_nothing(site: Site, checkout: Path) -> None:
+    """The installer again with a newer version, host after host, while a ledger is written; then `rollback`."""
+    flow = save(site.folder, upgrading.document())
+    services = [("web-1", "treadle-agent@web-1"), ("web-2", "treadle-agent@web-2"), ("control", "treadle-controller")]
+    older = {host: upgrading.release_of(site, host, service) for host, service in services}
+    newer = upgrading.newer_checkout(checkout, site.folder / "newer")
+    code, _, err = wfctl(site, "ann", "apply", "-f", flow, host="laptop")
+    assert code == 0, err
+
+    def has_moved_on(beyond: int) -> bool:
+        return len(upgrading.numbers(site)) > beyond + 200
+
+    for words, expected in (("install --restart", dict.fromkeys(older, NEWER)), ("rollback", older)):
+        for host, service in services:
+            site.put_checkout(host, newer)
+            wait_until(partial(has_moved_on, len(upgrading.numbers(site))), f"it counts before {host} is changed")
+            done = site.run(host, f"cd /srv/treadle && deploy/systemd/install.sh {words}")
+            assert done.returncode == 0, done.stdout + done.stderr + site.logs()
+            assert upgrading.release_of(site, host, service) == expected[host]
+            upgrading.spread_releases(site, host, services[-1][0], services[1][0])
+        wait_until(partial(has_moved_on, len(upgrading.numbers(site))), f"it counts after {words}")
+
+    assert wfctl(site, "ann", "pause", "ledger/count", host="laptop")[0] == 0
+    wait_until(lambda: is_through(site), "all that was counted has arrived")
+    numbers = upgrading.numbers(site)
+    counted = loops(site, "ledger")["count"]
+    assert numbers == list(range(len(numbers)))
+    assert len(numbers) == int(counted["committed"]) > 2_000, counted
+    assert "is killed" not in site.logs(), "every loop was handed over in time"
+    assert "Traceback" not in site.logs()
+    assert wfctl(site, "admin", "delete", "workflow", "ledger", "--with-queues")[0] == 0
 
 
 def test_who_may_not_is_refused_and_written_down(site: Site) -> None:
@@ -170,3 +207,15 @@ def test_the_operators_guide_works_as_it_stands(site: Site) -> None:
 
 def stable(listed: str) -> list[tuple[str, str]]:
     return [(one["name"], one["revision"]) for one in json.loads(listed)["workflows"]]
+
+
+def loops(site: Site, workflow: str) -> dict[str, dict[str, Any]]:
+    code, out, err = wfctl(site, "admin", "get", "loops", workflow, "-o", "json")
+    assert code == 0, err
+    return {one["name"]: one for one in json.loads(out)["loops"]}
+
+
+def is_through(site: Site) -> bool:
+    count, move = (loops(site, "ledger")[name] for name in ("count", "move"))
+    done = [int(one.get("committed", 0)) for one in (count, move)]
+    return count["state"] == "LOOP_STATE_PAUSED" and done[0] == done[1]
