@@ -108,10 +108,14 @@ class Play:
             self.bites["faults that came too late"] = len(due)
             return self._result(time.monotonic() - began)
         finally:
-            for process in self._processes:
-                process.forget()
-            self._nursery.close()
-            self.stage.close()
+            self.close()
+
+    def close(self) -> None:
+        """Send everybody home."""
+        for process in self._processes:
+            process.forget()
+        self._nursery.close()
+        self.stage.close()
 
     def _let(self, next_fault: float, done: float) -> None:
         """Let the source go on, but not far beyond the next fault; there is always something to do during this one."""

@@ -93,6 +93,10 @@ class Stage:
         fallen, self.beats = beat <= self.beats, beat
         return fallen
 
+    def stored_beat(self) -> int:
+        """Return the beat that the server knows, and leave it so."""
+        return int(self.command("HGET", self.keys.meta, "beat") or 0)
+
     def repair(self, queue: str) -> None:
         """Make dead letters of entries that treadle did not write."""
         self.do(lambda admin: admin.call("repair", queue))
