@@ -13,7 +13,7 @@ import pytest
 from tests.otlp import Receiver, receiver
 from tests.require import Require
 from treadle.telemetry import conventions as c
-from treadle.telemetry.encoding import encode_spans, resource_of
+from treadle.telemetry.encoding import resource_of
 from treadle.telemetry.export import Exporter
 from treadle.telemetry.logs import encode_logs
 from treadle.telemetry.loops import LoopFamilies
@@ -21,6 +21,7 @@ from treadle.telemetry.metrics import encode_metrics
 from treadle.telemetry.origin import Origin
 from treadle.telemetry.record import LogRecord
 from treadle.telemetry.span import Kind, Span
+from treadle.telemetry.span_encoding import encode_spans
 from treadle.v1 import loop_pb2
 
 RESOURCE = resource_of({c.SERVICE_NAME: "treadle-agent", c.SERVICE_INSTANCE_ID: "a"})

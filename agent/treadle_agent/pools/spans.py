@@ -21,8 +21,9 @@ from opentelemetry.sdk.trace.sampling import ALWAYS_OFF, ParentBased
 
 from treadle.loop.tracing import Tracing
 from treadle.telemetry import conventions as c
-from treadle.telemetry.encoding import encode_spans, resource_of
+from treadle.telemetry.encoding import resource_of
 from treadle.telemetry.span import Span
+from treadle.telemetry.span_encoding import encode_spans
 from treadle_agent import frames
 from treadle_agent.setup import Setup, Traces
 

@@ -11,13 +11,14 @@ from importlib.metadata import version
 from typing import Final
 
 from treadle.telemetry import conventions as c
-from treadle.telemetry.encoding import encode_spans, resource_of
+from treadle.telemetry.encoding import resource_of
 from treadle.telemetry.export import Exporter
 from treadle.telemetry.logs import encode_logs
 from treadle.telemetry.metrics import Family, encode_metrics
 from treadle.telemetry.origin import read_origin
 from treadle.telemetry.record import LogRecord
 from treadle.telemetry.span import Span
+from treadle.telemetry.span_encoding import encode_spans
 from treadle_agent.frames import Spans
 from treadle_agent.supervisor.record import Record
 

@@ -11,10 +11,11 @@ from importlib.metadata import version
 from typing import Final
 
 from treadle.telemetry import conventions as c
-from treadle.telemetry.encoding import encode_spans, resource_of
+from treadle.telemetry.encoding import resource_of
 from treadle.telemetry.export import Exporter
 from treadle.telemetry.metrics import Family, encode_metrics
 from treadle.telemetry.span import Span
+from treadle.telemetry.span_encoding import encode_spans
 
 MAX_KEPT: Final = 5_000  # spans between two batches
 GATHER_S: Final = 0.5

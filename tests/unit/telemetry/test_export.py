@@ -12,10 +12,11 @@ import pytest
 from tests.otlp import Receiver, receiver
 from treadle.errors import ConfigError
 from treadle.telemetry import export
-from treadle.telemetry.encoding import encode_spans, resource_of
+from treadle.telemetry.encoding import resource_of
 from treadle.telemetry.export import Exporter
 from treadle.telemetry.origin import Origin, context_headers, read_origin
 from treadle.telemetry.span import Span
+from treadle.telemetry.span_encoding import encode_spans
 
 RESOURCE = resource_of({"service.name": "test"})
 PATIENCE_S = 20.0
