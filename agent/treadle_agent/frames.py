@@ -87,6 +87,12 @@ class Assign(msgspec.Struct, frozen=True, array_like=True, tag="assign"):
     careful: bool = False  # nobody here knows how it ended
 
 
+class Mute(msgspec.Struct, frozen=True, array_like=True, tag="mute"):
+    """Record no traces, or again: the collector is away, or back."""
+
+    on: bool
+
+
 class Drain(msgspec.Struct, frozen=True, array_like=True, tag="drain"):
     """Stop at an iteration boundary, all committed."""
 
@@ -242,7 +248,7 @@ class Found(msgspec.Struct, frozen=True, array_like=True, tag="found"):
     errors: list[Why]
 
 
-ToChild = Attach | Assign | Drain | Stop | Pause | Resume
+ToChild = Attach | Assign | Mute | Drain | Stop | Pause | Resume
 FromChild = Ready | Began | Figures | Ended | Cleared | Trouble | Lines | Spans | Found
 
 T = TypeVar("T")

@@ -6,7 +6,7 @@ up from its work (`look`), when a message comes with a context (`goes_on`), and 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from time import perf_counter_ns
 from typing import TYPE_CHECKING, Any
@@ -18,7 +18,7 @@ from treadle.loop.twins import Twins
 from treadle.queues.tenure import BadItem
 from treadle.telemetry import conventions as c
 from treadle.telemetry.origin import Origin, read_origin
-from treadle.telemetry.sampling import CONTINUED, Budget, Sampler
+from treadle.telemetry.sampling import CONTINUED, Budget, Mute, Sampler
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -39,6 +39,7 @@ class Tracing:
     continued: Budget
     afterwards: Budget
     sink: Callable[[list[Span]], None]
+    mute: Mute = field(default_factory=Mute)
 
     @classmethod
     def of(cls, ratio: float, per_second: int, sink: Callable[[list[Span]], None]) -> Tracing:
@@ -81,7 +82,8 @@ class LoopTracer:
     def look(self, then: int, due: int) -> int:
         """Decide whether the iteration that begins now is recorded; return when to look again."""
         going_on, self._going_on = self._going_on, False
-        if going_on or self._sampler.picks(sum(self._run.stats.durations), then):
+        picked = going_on or self._sampler.picks(sum(self._run.stats.durations), then)
+        if picked and not self._tracing.mute.swallows():
             self._begin(then)
         return self.due(then, due)
 
@@ -103,6 +105,8 @@ class LoopTracer:
         origin = read_origin(carried) if c.TRACEPARENT in carried else None
         if origin is None or not origin.sampled or not self._tracing.continued.take(perf_counter_ns()):
             return False
+        if self._tracing.mute.swallows():
+            return False
         self._going_on = True
         return True
 
@@ -113,7 +117,7 @@ class LoopTracer:
             return step
         if self.recording is None:
             now = perf_counter_ns()
-            if not self._tracing.afterwards.take(now):
+            if not self._tracing.afterwards.take(now) or self._tracing.mute.swallows():
                 return step
             recording = self._begin(iteration.began or now)
             recording.mark(c.AFTERWARDS, True)

@@ -2,7 +2,8 @@
 
 What is to be sent is encoded already. It waits in a bounded queue; what finds no room there, what the collector
 refuses, and what it has not taken after some tries is dropped and counted. A collector that is away costs a call a
-try, with growing pauses, and the queue's memory.
+try, with growing pauses, and the queue's memory; and once something was dropped for its sake, whoever makes telemetry
+is told (`away`) and makes no more than what it takes to find out that it is back.
 """
 
 from __future__ import annotations
@@ -93,6 +94,7 @@ class Exporter:
         self._changed = threading.Condition()
         self._stopping = False
         self._pause_s = 0.0
+        self.away = False  # what waits now is likely to be dropped
         self.tally = {signal: Tally() for signal in SIGNALS}
         self._thread = threading.Thread(target=self._run, name="treadle telemetry", daemon=True)
 
@@ -109,7 +111,7 @@ class Exporter:
         """Send what holds so many spans, data points or log records, sooner or later; or drop it."""
         with self._changed:
             if self._stopping or self._waiting.size + len(body) > MAX_BYTES:
-                self.tally[signal].dropped += count
+                self._count(signal, dropped=count)
                 return
             self._waiting.parcels.append(Parcel(signal, body, count))
             self._waiting.size += len(body)
@@ -117,7 +119,7 @@ class Exporter:
 
     def drop(self, signal: Signal, count: int) -> None:
         """Count what was dropped before it came here."""
-        self.tally[signal].dropped += count
+        self._count(signal, dropped=count)
 
     def stop(self) -> None:
         """Send what waits, but for a short while only, and end."""
@@ -156,20 +158,25 @@ class Exporter:
         return Parcel(signal, b"".join(parcel.body for parcel in taken), sum(parcel.items for parcel in taken))
 
     def _deliver(self, signal: Signal, body: bytes, count: int) -> None:
-        for _ in range(TRIES):
+        for left in reversed(range(TRIES)):
             error = self._call(signal, body)
             if isinstance(error, int):
                 self._well()
-                self.tally[signal].sent += count - error
-                self.tally[signal].dropped += error
+                self._count(signal, sent=count - error, dropped=error)
                 return
             if error.code() not in _AGAIN:
                 break
             self._unwell(error)
+            self.away = self.away or not left
             with self._changed:
                 if self._changed.wait_for(lambda: self._stopping, self._pause_s):
                     break
-        self.tally[signal].dropped += count
+        self._count(signal, dropped=count)
+
+    def _count(self, signal: Signal, *, sent: int = 0, dropped: int = 0) -> None:
+        with self._changed:
+            self.tally[signal].sent += sent
+            self.tally[signal].dropped += dropped
 
     def _call(self, signal: Signal, body: bytes) -> grpc.RpcError | int:
         """Call the collector; return how many it took and rejected, or why it took none."""
@@ -186,6 +193,7 @@ class Exporter:
         if self._pause_s:
             _log.info("the collector takes telemetry again")
         self._pause_s = 0.0
+        self.away = False
 
     def _unwell(self, error: grpc.RpcError) -> None:
         if not self._pause_s:

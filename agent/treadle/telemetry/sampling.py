@@ -15,6 +15,24 @@ SECOND_NS: Final = 1_000_000_000
 CONTINUED: Final = 4  # times as many traces may be gone on with as may be begun
 
 
+class Mute:
+    """Whether what is recorded would be lost anyway: then nothing is, and what would have been is counted."""
+
+    def __init__(self) -> None:
+        self.on = False
+        self._lost = 0
+
+    def swallows(self) -> bool:
+        """Tell whether something that is to be recorded now is lost instead."""
+        self._lost += self.on
+        return self.on
+
+    def take_lost(self) -> int:
+        """Return how much was lost since the last time."""
+        lost, self._lost = self._lost, 0
+        return lost
+
+
 class Budget:
     """At most so many in any second, for all loops of a host; 0 is no limit. For any thread."""
 

@@ -18,6 +18,7 @@ from treadle_agent.frames import (
     Cleared,
     Drain,
     Ended,
+    Mute,
     Pause,
     Ready,
     Resume,
@@ -144,6 +145,9 @@ class PoolHost(ABC):
                 self.runs[run.number] = run
                 self._numbers[frame.address] = run.number
                 self.begin(run)
+            case Mute(on):
+                if self._spans is not None:
+                    self._spans.tracing.mute.on = on
             case Drain(number):
                 self._control(number, "drain")
             case Stop(number):

@@ -71,7 +71,7 @@ class Spans:
 
     def collect(self) -> frames.Spans | None:
         """Return what came since the last time."""
-        dropped, self._dropped = self._dropped, 0
+        dropped, self._dropped = self._dropped + self.tracing.mute.take_lost(), 0
         kept = [self._kept.popleft() for _ in range(len(self._kept))]
         by_hand = [self._by_hand.popleft() for _ in range(len(self._by_hand))]
         if not (kept or by_hand or dropped):

@@ -16,7 +16,7 @@ from typing import Any, Final
 from treadle.workflow.plan import Resources
 from treadle_agent import linux
 from treadle_agent.errors import SpawnFailed
-from treadle_agent.frames import ToChild
+from treadle_agent.frames import Mute, ToChild
 from treadle_agent.secrets import SecretsProvider
 from treadle_agent.setup import Role, Setup, Traces
 from treadle_agent.supervisor import sweeper
@@ -75,6 +75,7 @@ class Hosts:
         self._tasks: set[asyncio.Task[None]] = set()
         self._numbers = itertools.count(1)
         self._stopping = False
+        self._muted = False
 
     async def start(self) -> None:
         """Wait until children can be started. Raises SpawnFailed."""
@@ -94,6 +95,12 @@ class Hosts:
             self._greeting.append(frame)
             for child in self._shared.values():
                 child.send(frame)
+
+    def mute(self, *, on: bool) -> None:
+        """Have all children record no traces, or again; those to come too."""
+        self._muted = on
+        for child in self._children.values():
+            child.send(Mute(on))
 
     def shared(self, role: Role) -> Child | None:
         """Return the host of a shared pool; None while its successor waits."""
@@ -166,6 +173,8 @@ class Hosts:
         finally:
             self._pending -= 1
         self._children[child.pid] = child
+        if self._muted:
+            child.send(Mute(True))
         if child.pid in self._early:
             self._exited(child.pid, self._early.pop(child.pid))
         if not self._pending:

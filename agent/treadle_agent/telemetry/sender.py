@@ -29,10 +29,20 @@ LOGS_S: Final = 1.0
 class Sender:
     """Made when `otlp_endpoint` is set. On the supervisor's event loop; the exporter has a thread of its own."""
 
-    def __init__(self, endpoint: str, agent: str, interval_s: float, families: Callable[[], list[Family]]) -> None:
+    def __init__(
+        self,
+        endpoint: str,
+        agent: str,
+        interval_s: float,
+        families: Callable[[], list[Family]],
+        mute: Callable[[bool], None],
+    ) -> None:
         self.exporter = Exporter(endpoint)
         self._interval_s = interval_s
         self._families = families
+        self._mute = mute  # has hosts record nothing, or again
+        self._muted = False
+        self._points = 0  # data points of the last metrics
         self._since_ns = time.time_ns()
         self._records: list[LogRecord] = []
         self._resource = resource_of(
@@ -58,6 +68,9 @@ class Sender:
         wanted, run = record.wanted, record.run
         origin = None if wanted is None else read_origin({c.TRACEPARENT: wanted.traceparent})
         if origin is None or not origin.sampled or run is None or run.began is None:
+            return
+        if self.exporter.away:
+            self.exporter.drop("traces", 1)
             return
         namespace, (workflow, loop, replica) = record.address
         span = Span(
@@ -89,6 +102,9 @@ class Sender:
         self.exporter.start()
         due = time.monotonic()
         while True:
+            if self._muted != self.exporter.away:
+                self._muted = self.exporter.away
+                self._mute(self._muted)
             if time.monotonic() >= due:
                 self._send_metrics()
                 due = time.monotonic() + self._interval_s
@@ -102,10 +118,16 @@ class Sender:
         await asyncio.to_thread(self.exporter.stop)
 
     def _send_metrics(self) -> None:
-        body, points = encode_metrics(self._families(), self._resource, since_ns=self._since_ns, now_ns=time.time_ns())
-        self.exporter.send("metrics", body, points)
+        if self.exporter.away and self.exporter.waiting_bytes:
+            self.exporter.drop("metrics", self._points)  # what waits finds out when the collector is back
+            return
+        families, now_ns = self._families(), time.time_ns()
+        body, self._points = encode_metrics(families, self._resource, since_ns=self._since_ns, now_ns=now_ns)
+        self.exporter.send("metrics", body, self._points)
 
     def _send_logs(self) -> None:
         records, self._records = self._records, []
-        if records:
+        if records and self.exporter.away:
+            self.exporter.drop("logs", len(records))
+        elif records:
             self.exporter.send("logs", encode_logs(records, self._resource), len(records))

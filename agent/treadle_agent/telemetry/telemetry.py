@@ -34,7 +34,14 @@ class Telemetry:
         if config.otlp_endpoint is not None:
             from treadle_agent.telemetry.sender import Sender  # noqa: PLC0415 - only where it is wanted
 
-            self._sender = Sender(config.otlp_endpoint, config.name, config.otlp_interval_s, self._families)
+            hosts = self._supervisor.hosts
+            self._sender = Sender(
+                config.otlp_endpoint,
+                config.name,
+                config.otlp_interval_s,
+                self._families,
+                lambda on: hosts.mute(on=on),
+            )
             self._supervisor.on_spans = self._sender.take
             if config.otlp_logs:
                 self._supervisor.logs.on_record = self._sender.log

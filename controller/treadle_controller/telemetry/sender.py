@@ -42,7 +42,7 @@ class Sender:
 
     def take(self, span: Span) -> None:
         """Keep a span for the next batch."""
-        if len(self._spans) >= MAX_KEPT:
+        if self.exporter.away or len(self._spans) >= MAX_KEPT:
             self.exporter.drop("traces", 1)
         else:
             self._spans.append(span)

@@ -27,6 +27,7 @@ class Traced:
         self.spans: list[Span] = []
         self.small = small
         tracing = Tracing.of(ratio, per_second, self.spans.extend)
+        self.mute = tracing.mute
         if parented:
             small.settings["tracing"] = "parent"
         self.manager, self.tenure = small.open(tracing=tracing)
@@ -219,6 +220,18 @@ def test_no_more_traces_begin_in_a_second_than_the_budget_has() -> None:
 
     assert 1 <= len(traced.named("iteration w/l")) <= 5
     assert len(traced.small.out()) == 200
+
+
+@pytest.mark.parametrize("headers", [None, {"traceparent": FOREIGN.traceparent}])
+def test_what_would_be_lost_anyway_is_not_recorded_but_counted(headers: dict[str, Any] | None) -> None:
+    traced = Traced(fed(By(fails(1)), headers=headers, messages=5), 0.0 if headers else 1.0)
+    traced.mute.on = True
+    traced.run()
+
+    assert traced.spans == []
+    assert traced.mute.take_lost() > 0
+    assert traced.mute.take_lost() == 0
+    assert len(traced.small.host.peek("out")) == 5
 
 
 def test_output_and_state_are_the_same_whether_traced_or_not() -> None:

@@ -88,6 +88,25 @@ def test_a_collector_that_is_dead_costs_what_waits_and_no_more() -> None:
     assert exporter.tally["metrics"].dropped >= 2, "and after its end nothing waits"
 
 
+def test_whoever_makes_telemetry_is_told_while_a_collector_is_away(
+    collector: Receiver, exporter: Exporter, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(export, "PAUSE_S", (0.001, 0.001))
+    collector.refuse = grpc.StatusCode.UNAVAILABLE
+    exporter.send("traces", spans(3), 3)
+    collector.wait(lambda: collector.calls, "it is tried")
+    exporter.send("traces", spans(1), 1)
+    collector.wait(lambda: collector.calls > export.TRIES, "the next one is tried")
+    assert exporter.away
+    assert exporter.tally["traces"].dropped == 3
+    collector.refuse = None
+
+    collector.wait(lambda: len(collector.spans) == 1, "that one is taken")
+    exporter.send("traces", spans(2), 2)
+    collector.wait(lambda: len(collector.spans) == 3, "and what comes then")
+    assert not exporter.away
+
+
 @pytest.mark.parametrize(
     "endpoint", ["", "collector:4317", "ftp://c:4317", "http://c", "http://u:p@c:4317", "http://c:1/x"]
 )
