@@ -5,7 +5,7 @@ from __future__ import annotations
 import pickle
 
 from tests.chaos.queues.flow import WORKFLOW, WRITES
-from tests.chaos.queues.play import Play
+from tests.chaos.queues.play import Fault, Play
 from treadle.errors import QueueError
 from treadle.queues.tenure import LoopKey
 
@@ -77,26 +77,30 @@ def rest(play: Play) -> None:
     source.process.resume()
 
 
-def meddle(play: Play) -> None:
-    """Add entries to a queue that treadle did not write."""
-    queue = play.random.choice(("in", "out"))
-    key = play.stage.keys.queue(queue)
-    tail = play.stage.field(queue, "tail")
-    kind = play.random.choice(("foreign", "pickled", "malformed", "giant", "wrong count"))
-    fields: tuple[object, ...] = {
-        "foreign": ("temperature", "21.5"),
-        "pickled": ("n", "1", "d", pickle.dumps([{"n": 1}])),
-        "malformed": ("n", "3", "d", b"\xc1\x93\xff"),
-        "giant": ("n", "1", "d", b"\x91\xc6\x00\x30\x00\x00" + bytes(3 * 1024 * 1024)),
-        "wrong count": ("n", "1000000000000", "d", b"\x90"),
-    }[kind]
-    ident = "*" if play.random.random() < 0.5 else f"{tail + play.random.randint(1000, 5000)}-1"
-    try:
-        play.stage.command("XADD", key, ident, *fields)
-    except QueueError:
-        return  # the queue has moved past this number meanwhile
-    play.entries_by_hand += 1
-    play.bites[f"by hand: {kind}"] += 1
+ENTRIES: dict[str, tuple[object, ...]] = {
+    "foreign": ("temperature", "21.5"),
+    "pickled": ("n", "1", "d", pickle.dumps([{"n": 1}])),
+    "malformed": ("n", "3", "d", b"\xc1\x93\xff"),
+    "giant": ("n", "1", "d", b"\x91\xc6\x00\x30\x00\x00" + bytes(3 * 1024 * 1024)),
+    "wrong count": ("n", "1000000000000", "d", b"\x90"),
+}
+
+
+def meddle(kind: str) -> Fault:
+    """Return a fault that adds an entry of a kind that treadle did not write, before or behind what comes next."""
+
+    def add(play: Play) -> None:
+        queue = play.random.choice(("in", "out"))
+        key = play.stage.keys.queue(queue)
+        ident = f"{play.stage.field(queue, 'tail') + play.random.randint(1000, 5000)}-1"
+        try:
+            play.stage.command("XADD", key, ident if play.random.random() < 0.5 else "*", *ENTRIES[kind])
+        except QueueError:
+            play.stage.command("XADD", key, "*", *ENTRIES[kind])  # the queue has moved past this number meanwhile
+        play.entries_by_hand += 1
+        play.bites[f"by hand: {kind}"] += 1
+
+    return add
 
 
 def forge(play: Play) -> None:

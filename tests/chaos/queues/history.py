@@ -77,7 +77,7 @@ class QueueDump(NamedTuple):
     held: int
     done: int
     dropped: int
-    foreign: int  # dead letters that treadle did not write
+    foreign: int  # dead letters that treadle did not write and that say so; -1: there are others
 
 
 @dataclass(slots=True)

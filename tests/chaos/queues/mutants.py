@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from tests.chaos.queues import contents, takeovers
 from tests.chaos.queues.flow import ROLES
 from tests.chaos.queues.patches import Patch
-from tests.chaos.queues.programme import FULL, LOST_ANSWERS, PURGES, REPLICAS, TAKEOVERS, Piece
+from tests.chaos.queues.programme import BY_HAND, FULL, LOST_ANSWERS, NO_MEMORY, PURGES, REPLICAS, TAKEOVERS, Piece
 
 CALM = Piece("calm", replace(TAKEOVERS.script, sums=False), lambda rng, size: [(0.3, contents.rest)])
 CROWDED = replace(FULL, schedule=lambda rng, size: [(0.1 * at, contents.kill_waiting_transform) for at in range(1, 5)])
@@ -187,6 +187,37 @@ MUTANTS = (
         ),
         FULL,
         ("limit",),
+    ),
+    Mutant(
+        "producers ask for room again and again",
+        (Patch("pipeline.py", "self.not_before = now + FULL_LOOK_S", "self.not_before = now + 0.01"),),
+        CROWDED,
+        ("polling",),
+    ),
+    Mutant(
+        "consumers need memory",
+        (
+            Patch(
+                _COMMIT,
+                "'treadle_acknowledge', callback = commit, flags = {'allow-oom'}",
+                "'treadle_acknowledge', callback = commit",
+            ),
+        ),
+        NO_MEMORY,
+        ("stalled",),
+        0.5,
+    ),
+    Mutant(
+        "entries by hand dropped",
+        (
+            Patch(
+                "lua/1_library.lua",
+                "    redis.pcall('XADD', q.key .. ':dlq', '*', 'n', '0', 'i', item, 'r', reason, 'k', '')\n",
+                "",
+            ),
+        ),
+        BY_HAND,
+        ("ledger",),
     ),
     Mutant(
         "claims lost in scaling",

@@ -67,7 +67,10 @@ def _no_memory(rng: random.Random, size: float) -> Schedule:
 
 
 def _by_hand(rng: random.Random, size: float) -> Schedule:
-    return _times(int(8 * size), contents.meddle, rng) + _times(2, contents.forge, rng, 0.1, 0.4)
+    schedule = _times(2, contents.forge, rng, 0.1, 0.4)
+    for kind in contents.ENTRIES:
+        schedule += _times(max(1, int(2 * size)), contents.meddle(kind), rng)
+    return schedule
 
 
 _FENCED = ("rests", "commit FENCED", "ghosts: commit FENCED", "ghosts: commit CONFLICT", "zombies ended: fenced")
@@ -102,7 +105,12 @@ ROLLS_BACK = Piece(
 NO_MEMORY = Piece(
     "no memory", Script(8, 8000, ledger=False), _no_memory, ("calls without memory", "drained without memory")
 )
-BY_HAND = Piece("entries by hand", Script(9, 6000, may_fail=True), _by_hand, ("by hand: forged",))
+BY_HAND = Piece(
+    "entries by hand",
+    Script(9, 6000, may_fail=True),
+    _by_hand,
+    ("by hand: forged", *(f"by hand: {kind}" for kind in contents.ENTRIES)),
+)
 
 PIECES = (TAKEOVERS, LOST_ANSWERS, REPLICAS, FULL, PURGES, SERVER_DIES, ROLLS_BACK, NO_MEMORY, BY_HAND)
 

@@ -11,6 +11,8 @@ from tests.chaos.queues.play import PATIENCE_S, Play
 from tests.servers import TestServer
 from treadle.queues.tenure import LoopKey
 
+PILE = 50  # messages
+
 
 def cut(play: Play) -> None:
     """Lose the answers of some calls that the server does."""
@@ -60,6 +62,7 @@ def flush_functions(play: Play) -> None:
 def starve(play: Play) -> None:
     """Leave the server no memory: producers wait, the sink drains what is there, and all goes on afterwards."""
     play.let_more()
+    _pile_up(play)
     before = play.stage.errors("OOM")
     play.stage.command("CONFIG", "SET", "maxmemory", "1mb")
     if not play.wait_for(lambda: play.stage.errors("OOM") > before + 2):
@@ -73,9 +76,17 @@ def starve(play: Play) -> None:
             play.wrong.append("stalled: a consumer could not be opened while memory was short")
         if not play.wait_for(lambda: play.stage.field("out", "next") == play.stage.field("out", "tail")):
             play.wrong.append("stalled: the sink did not drain its queue while memory was short")
-        play.bites["drained without memory"] += 1
     play.bites["calls without memory"] += play.stage.errors("OOM") - before
     play.stage.command("CONFIG", "SET", "maxmemory", "0")
+
+
+def _pile_up(play: Play) -> None:
+    """Stop the sink until there is something that it will have to drain."""
+    sink = play.actors[LoopKey(WORKFLOW, "sink")].process
+    sink.pause()
+    play.bites["drained without memory"] += play.wait_for(lambda: play.stage.depth("out") > PILE)
+    if play.script.ledger:
+        sink.resume()  # without a ledger it is killed as it is
 
 
 def cut_aof(play: Play) -> None:

@@ -105,6 +105,10 @@ class Stage:
         """Return one figure of a queue."""
         return int(self.command("HGET", self.keys.record(queue), name) or 0)
 
+    def depth(self, queue: str) -> int:
+        """Return how many messages wait in a queue."""
+        return self.field(queue, "tail") - self.field(queue, "next")
+
     def tenure(self, key: LoopKey) -> tuple[int, int, int, bool]:
         """Return epoch, inc, seq and whether a loop has completed, as stored."""
         stored = self.command("HMGET", self.keys.loop(key), "epoch", "inc", "seq", "completed")
@@ -162,7 +166,13 @@ class Stage:
         names = ("next", "tail", "held", "done", "dropped", "dead")
         stored = self.command("HMGET", self.keys.record(name), *names)
         first, tail, held, done, dropped, dead = (int(value or 0) for value in stored)
-        return QueueDump(first or 1, tail or 1, held, done, dropped, dead)
+        foreign = self._foreign(name)
+        return QueueDump(first or 1, tail or 1, held, done, dropped, foreign if foreign == dead else -1)
+
+    def _foreign(self, name: str) -> int:
+        """Count the dead letters that say why they are none of treadle's."""
+        reasons = (json.loads(fields[b"r"]) for fields in self._entries(self.keys.dead_letters(name)))
+        return sum(reason.get("error") == "foreign-entry" and "entry" in reason for reason in reasons)
 
     def _sums(self, transforms: Iterable[LoopKey]) -> int:
         stored = [self.command("HGET", self.keys.state(key, "work"), "total") for key in transforms]
