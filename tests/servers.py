@@ -49,6 +49,20 @@ class TestServer(EmbeddedServer):
         """Let it go on."""
         os.kill(self.pid or 0, signal.SIGCONT)
 
+    def keep(self) -> Path:
+        """Copy its append-only log as it is now; return where it is kept."""
+        kept = self.folder / "kept"
+        shutil.rmtree(kept, ignore_errors=True)
+        self.pause()
+        shutil.copytree(self.folder / "appendonlydir", kept)
+        self.resume()
+        return kept
+
+    def put_back(self, kept: Path) -> None:
+        """Give it the log of earlier. It has to be dead."""
+        shutil.rmtree(self.folder / "appendonlydir")
+        shutil.copytree(kept, self.folder / "appendonlydir")
+
 
 @contextlib.contextmanager
 def redis_server(kind: str = "valkey", *, aof: str = "off", folder: Path | None = None) -> Iterator[TestServer]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import time
 from pathlib import Path
 
@@ -106,18 +105,13 @@ def lose(play: Play, size: int, keep: int) -> None:
 
 def remember(play: Play) -> None:
     """Copy the server's files as they are now."""
-    kept = play.server.folder / "kept"
-    shutil.rmtree(kept, ignore_errors=True)
-    play.server.pause()
-    shutil.copytree(play.server.folder / "appendonlydir", kept)
-    play.server.resume()
+    play.server.keep()
 
 
 def restore(play: Play) -> None:
     """Kill the server and start it with the files of earlier."""
     play.server.kill()
-    shutil.rmtree(play.server.folder / "appendonlydir")
-    shutil.copytree(play.server.folder / "kept", play.server.folder / "appendonlydir")
+    play.server.put_back(play.server.folder / "kept")
     play.bites["older snapshots"] += 1
     _come_back(play)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import subprocess
 from pathlib import Path
 
@@ -9,6 +10,7 @@ import redis
 
 from tests.integration.controller.agent_client import ScriptedAgent
 from tests.integration.controller.world import Client, ControllerProcess, document, loop, reader
+from tests.queue_world import eventually
 from tests.servers import TestServer, redis_server
 from treadle.v1 import agent_pb2, agent_service_pb2, event_service_pb2, loop_pb2
 from treadle.v1 import dispatcher_service_pb2 as pb
@@ -177,6 +179,35 @@ async def test_without_redis_the_controller_says_so_and_goes_on(tmp_path: Path) 
         assert server.password not in process.log()
 
 
+async def test_a_redis_with_an_older_snapshot_is_told_of_and_gets_new_epochs(tmp_path: Path) -> None:
+    with redis_server(aof="always", folder=tmp_path / "redis") as server:
+        process = ControllerProcess(tmp_path, server.url)
+        process.start()
+        try:
+            async with Client(process.address) as client, ScriptedAgent(process.address, "one") as agent:
+                await client.apply(document("orders", loop("fetch", pushes="raw"), reader("price", "raw")))
+                await client.until("orders", lambda one: one.state == RUNNING)
+                before = {key: agent.epoch(key) for key in agent.running}
+                kept, beat = server.keep(), _beat(server)
+                await asyncio.to_thread(eventually, lambda: _beat(server) > beat)
+
+                server.kill()
+                server.put_back(kept)
+                server.start()
+
+                assert "earlier moment" in await _event(client, "redis-rolled-back")
+                await agent.until(lambda: all(agent.epoch(key) > epoch for key, epoch in before.items()), timeout_s=20)
+                assert set(before) == set(agent.running)
+                assert agent.goodbye is None  # the namespace is the same
+        finally:
+            assert process.stop() == 0
+
+
+def _beat(server: TestServer) -> int:
+    with redis.Redis.from_url(server.url) as client:
+        return int(client.hget("{default}:meta", "beat") or 0)
+
+
 async def test_a_redis_that_lost_everything_gets_new_epochs(tmp_path: Path) -> None:
     with redis_server() as server:
         process = ControllerProcess(tmp_path, server.url)
@@ -208,10 +239,11 @@ async def test_sigterm_ends_the_controller_cleanly_with_agents_connected(
     assert valkey.password not in controller.log()
 
 
-async def _event(client: Client, code: str) -> None:
-    """Wait for an event."""
+async def _event(client: Client, code: str) -> str:
+    """Wait for an event; return what it says."""
     call = client.events.StreamEvents(event_service_pb2.StreamEventsRequest())
     async for response in call:
         if response.event.code == code:
             call.cancel()
-            return
+            return str(response.event.message)
+    raise AssertionError(code)

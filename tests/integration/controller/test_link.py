@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -42,22 +41,16 @@ async def linked(server: TestServer, beat: int = 0) -> AsyncIterator[tuple[Queue
         yield link, told
 
 
-def keep(server: TestServer) -> Path:
-    """Copy the server's files as they are now."""
-    return Path(shutil.copytree(server.folder / "appendonlydir", server.folder / "kept"))
-
-
 def go_back(server: TestServer, kept: Path) -> None:
     """Kill the server and start it with what was kept, sooner than anybody has called it."""
     server.kill()
-    shutil.rmtree(server.folder / "appendonlydir")
-    kept.rename(server.folder / "appendonlydir")
+    server.put_back(kept)
     server.start()
 
 
 async def test_a_server_that_went_back_behind_a_single_beat_is_found_out(server: TestServer) -> None:
     async with linked(server) as (link, told):
-        kept = keep(server)
+        kept = server.keep()
         await link.run_once()
         go_back(server, kept)
 
