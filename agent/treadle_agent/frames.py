@@ -182,7 +182,8 @@ class Figures(msgspec.Struct, frozen=True, array_like=True, tag="figures"):
     dead_letters: int = 0  # messages
     incidents: list[Incident] = []  # the last ones, oldest first
     doing: Doing | None = None
-    blocked_s: float = 0.0  # waited for room in full queues
+    blocked: dict[str, float] = {}  # seconds waited for room, by full queue
+    untouched: int = 0  # iterations that left nothing to commit; among those committed
 
 
 class Ended(msgspec.Struct, frozen=True, array_like=True, tag="ended"):

@@ -13,6 +13,7 @@ import pytest
 from tests.otlp import Receiver, receiver
 from tests.require import Require
 from treadle.telemetry import conventions as c
+from treadle.telemetry.counts import Counts
 from treadle.telemetry.encoding import resource_of
 from treadle.telemetry.export import Exporter
 from treadle.telemetry.logs import encode_logs
@@ -71,7 +72,7 @@ def test_traces_metrics_and_logs_come_out_as_they_went_in(rotel: str, backend: R
     span.end, span.error = 20, "broken"
     status = loop_pb2.LoopStatus(loop=loop_pb2.LoopRef(namespace="n", workflow="w", loop="l"), committed=42)
     loops = LoopFamilies()
-    loops.add(status, status)
+    loops.add(status, Counts())
     points, count = encode_metrics(loops.all, RESOURCE, since_ns=1, now_ns=2)
     exporter = Exporter(rotel)
     exporter.start()

@@ -54,6 +54,7 @@ class LoopSnapshot:
     retries: int = 0
     dead_letters: int = 0  # messages
     incidents: tuple[Incident, ...] = ()  # the last errors, oldest first
+    untouched: int = 0  # of those committed, the ones that left nothing to commit
 
 
 class NodeStats:
@@ -146,6 +147,7 @@ class LoopStats:
             retries=self.retries,
             dead_letters=self.dead_letters,
             incidents=self._last_incidents(),
+            untouched=self.untouched,
         )
 
     @property

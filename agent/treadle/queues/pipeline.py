@@ -81,6 +81,7 @@ class Pipeline:
         "_weigh",
         "_writer",
         "astray",
+        "blocked",
         "blocked_from",
         "blocked_on",
         "blocked_s",
@@ -113,6 +114,7 @@ class Pipeline:
         self.trouble: str | None = None
         self.blocked_on = ""  # the queue that had no room the last time
         self.blocked_s = 0.0  # all the time from a refusal for want of room to the next commit
+        self.blocked: dict[str, float] = {}  # the same by queue
         self.blocked_from: float | None = None  # since then now
         self._writer = writer
         self._epoch, self.inc, self._seq = fence
@@ -163,7 +165,7 @@ class Pipeline:
         match answer[0]:
             case b"OK" | b"DUPLICATE":
                 if self.blocked_from is not None:
-                    self.blocked_s += now - self.blocked_from
+                    self._count_blocked(now - self.blocked_from)
                     self.blocked_from = None
                 self._done(answer)
                 return commit
@@ -267,6 +269,9 @@ class Pipeline:
         if queue in self._rang:
             self._rooms[queue] = (1, 1)
         elif messages == 0 or size == 0:
+            if self.blocked_from is not None and queue != self.blocked_on:
+                self._count_blocked(now - self.blocked_from)
+                self.blocked_from = None
             self.full_on = self.blocked_on = queue
             if self.blocked_from is None:
                 self.blocked_from = now
@@ -275,6 +280,10 @@ class Pipeline:
             self.want_inc = True
         else:
             self._take_back(commit)
+
+    def _count_blocked(self, seconds: float) -> None:
+        self.blocked_s += seconds
+        self.blocked[self.blocked_on] = self.blocked.get(self.blocked_on, 0.0) + seconds
 
     def _take_back(self, commit: Commit) -> None:
         self.flying = None

@@ -3,26 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Protocol
 
+from treadle.telemetry.counts import Counts, NodeCounts
 from treadle.telemetry.metrics import Family, distribution
 from treadle.v1 import loop_pb2
-
-
-class Counted(Protocol):
-    """How much of what only goes up there was, over all incarnations of a loop."""
-
-    @property
-    def errors(self) -> int: ...
-
-    @property
-    def retries(self) -> int: ...
-
-    @property
-    def restarts(self) -> int: ...
-
-    @property
-    def dead_letters(self) -> int: ...
 
 
 class LoopFamilies:
@@ -45,14 +29,15 @@ class LoopFamilies:
         self._attempts = Family("treadle.node.attempts", "counter", "{attempt}", "Attempts, by what came of them.")
         self._failing = Family("treadle.node.failing", "gauge", "1", "Whether a node fails (1) or not (0).")
         self._node_duration = Family("treadle.node.duration", "histogram", "s", "How long executions took.")
+        self._blocked = Family("treadle.queue.blocked", "counter", "s", "How long loops waited for room in a queue.")
 
     @property
     def all(self) -> Iterable[Family]:
         """Return the families."""
         return vars(self).values()
 
-    def add(self, status: loop_pb2.LoopStatus, counted: Counted) -> None:
-        """Add one replica of a loop."""
+    def add(self, status: loop_pb2.LoopStatus, counts: Counts) -> None:
+        """Add one replica of a loop: what is known of it now, and what it counted in all."""
         ref = status.loop
         labels = {
             "namespace": ref.namespace,
@@ -62,25 +47,31 @@ class LoopFamilies:
         }
         running = status.state == loop_pb2.LOOP_STATE_RUNNING
         self._rate.add(labels, status.iterations_per_second if running else 0.0)
-        self._committed.add(labels, status.committed)
-        self._idle.add(labels, status.idle_ticks)
-        self._errors.add(labels, counted.errors)
-        self._retries.add(labels, counted.retries)
-        self._restarts.add(labels, counted.restarts)
-        self._dead.add(labels, counted.dead_letters)
         self._in_flight.add(labels, status.in_flight)
-        self._duration.distributions.append((labels, distribution(status.duration_log2_ns)))
         for node in status.nodes:
-            self._add_node({**labels, "node": node.node}, node)
+            failing = node.health == loop_pb2.NODE_HEALTH_FAILING
+            self._failing.add({**labels, "node": node.node}, float(failing))
+        self._add_counts(labels, status.committed, counts)
 
-    def add_past(self, labels: dict[str, str], committed: int, errors: int) -> None:
+    def add_past(self, labels: dict[str, str], committed: int, counts: Counts) -> None:
         """Add what replicas did that a loop no longer has, so that its sums stay."""
-        self._committed.add({**labels, "replica": "gone"}, committed)
-        self._errors.add({**labels, "replica": "gone"}, errors)
+        self._add_counts({**labels, "replica": "gone"}, committed, counts)
 
-    def _add_node(self, labels: dict[str, str], node: loop_pb2.NodeStatus) -> None:
+    def _add_counts(self, labels: dict[str, str], committed: int, counts: Counts) -> None:
+        self._committed.add(labels, committed)
+        self._idle.add(labels, counts.idle_ticks)
+        self._errors.add(labels, counts.errors)
+        self._retries.add(labels, counts.retries)
+        self._restarts.add(labels, counts.restarts)
+        self._dead.add(labels, counts.dead_letters)
+        self._duration.distributions.append((labels, distribution(counts.durations)))
+        for queue, seconds in counts.blocked.items():
+            self._blocked.add({**labels, "queue": queue}, seconds)
+        for name, node in counts.nodes.items():
+            self._add_node({**labels, "node": name}, node)
+
+    def _add_node(self, labels: dict[str, str], node: NodeCounts) -> None:
         self._executions.add(labels, node.executions)
-        self._attempts.add({**labels, "outcome": "succeeded"}, sum(node.duration_log2_ns))
+        self._attempts.add({**labels, "outcome": "succeeded"}, sum(node.durations))
         self._attempts.add({**labels, "outcome": "failed"}, node.failures)
-        self._failing.add(labels, float(node.health == loop_pb2.NODE_HEALTH_FAILING))
-        self._node_duration.distributions.append((labels, distribution(node.duration_log2_ns)))
+        self._node_duration.distributions.append((labels, distribution(node.durations)))

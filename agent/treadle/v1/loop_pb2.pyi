@@ -330,6 +330,69 @@ class LoopActivity(_message.Message):
 Global___LoopActivity: _TypeAlias = LoopActivity  # noqa: Y015
 
 @_typing.final
+class QueueBlocked(_message.Message):
+    """For how long a loop waited for room in one queue."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    QUEUE_FIELD_NUMBER: _builtins.int
+    SECONDS_FIELD_NUMBER: _builtins.int
+    queue: _builtins.str
+    seconds: _builtins.float
+    def __init__(
+        self,
+        *,
+        queue: _builtins.str = ...,
+        seconds: _builtins.float = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["queue", b"queue", "seconds", b"seconds"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___QueueBlocked: _TypeAlias = QueueBlocked  # noqa: Y015
+
+@_typing.final
+class LoopPast(_message.Message):
+    """What earlier incarnations of a loop counted at the same agent, which began to count at the status's since_time."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    IDLE_TICKS_FIELD_NUMBER: _builtins.int
+    UNTOUCHED_FIELD_NUMBER: _builtins.int
+    DURATION_LOG2_NS_FIELD_NUMBER: _builtins.int
+    NODES_FIELD_NUMBER: _builtins.int
+    BLOCKED_FIELD_NUMBER: _builtins.int
+    idle_ticks: _builtins.int
+    untouched: _builtins.int
+    """Of the iterations committed, those that left nothing to commit."""
+    @_builtins.property
+    def duration_log2_ns(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]: ...
+    @_builtins.property
+    def nodes(self) -> _containers.RepeatedCompositeFieldContainer[Global___NodeStatus]:
+        """Their executions, failures and durations."""
+
+    @_builtins.property
+    def blocked(self) -> _containers.RepeatedCompositeFieldContainer[Global___QueueBlocked]: ...
+    def __init__(
+        self,
+        *,
+        idle_ticks: _builtins.int = ...,
+        untouched: _builtins.int = ...,
+        duration_log2_ns: _abc.Iterable[_builtins.int] | None = ...,
+        nodes: _abc.Iterable[Global___NodeStatus] | None = ...,
+        blocked: _abc.Iterable[Global___QueueBlocked] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["blocked", b"blocked", "duration_log2_ns", b"duration_log2_ns", "idle_ticks", b"idle_ticks", "nodes", b"nodes", "untouched", b"untouched"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___LoopPast: _TypeAlias = LoopPast  # noqa: Y015
+
+@_typing.final
 class LoopStatus(_message.Message):
     """What an agent says of one replica. The later `sequence`, then the later report, wins."""
 
@@ -358,6 +421,10 @@ class LoopStatus(_message.Message):
     BLOCKED_S_FIELD_NUMBER: _builtins.int
     LAST_COMMIT_TIME_FIELD_NUMBER: _builtins.int
     RETRY_TIME_FIELD_NUMBER: _builtins.int
+    BLOCKED_FIELD_NUMBER: _builtins.int
+    UNTOUCHED_FIELD_NUMBER: _builtins.int
+    PAST_FIELD_NUMBER: _builtins.int
+    SINCE_TIME_FIELD_NUMBER: _builtins.int
     epoch: _builtins.int
     incarnation: _builtins.int
     """How often it was incarnated under this epoch."""
@@ -377,6 +444,8 @@ class LoopStatus(_message.Message):
     """Messages that it made dead letters."""
     blocked_s: _builtins.float
     """Seconds that it has waited for room in full queues since this incarnation began."""
+    untouched: _builtins.int
+    """Iterations of this incarnation that left nothing to commit; among those committed."""
     @_builtins.property
     def loop(self) -> Global___LoopRef: ...
     @_builtins.property
@@ -398,6 +467,16 @@ class LoopStatus(_message.Message):
     @_builtins.property
     def retry_time(self) -> _timestamp_pb2.Timestamp:
         """When it is started again, in BACKOFF."""
+
+    @_builtins.property
+    def blocked(self) -> _containers.RepeatedCompositeFieldContainer[Global___QueueBlocked]:
+        """By which queues, the same."""
+
+    @_builtins.property
+    def past(self) -> Global___LoopPast: ...
+    @_builtins.property
+    def since_time(self) -> _timestamp_pb2.Timestamp:
+        """Since when errors, retries, dead letters, restarts and `past` are counted: with another one they began at zero."""
 
     def __init__(
         self,
@@ -425,10 +504,14 @@ class LoopStatus(_message.Message):
         blocked_s: _builtins.float = ...,
         last_commit_time: _timestamp_pb2.Timestamp | None = ...,
         retry_time: _timestamp_pb2.Timestamp | None = ...,
+        blocked: _abc.Iterable[Global___QueueBlocked] | None = ...,
+        untouched: _builtins.int = ...,
+        past: Global___LoopPast | None = ...,
+        since_time: _timestamp_pb2.Timestamp | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["activity", b"activity", "last_commit_time", b"last_commit_time", "loop", b"loop", "reason", b"reason", "retry_time", b"retry_time", "start_time", b"start_time"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["activity", b"activity", "last_commit_time", b"last_commit_time", "loop", b"loop", "past", b"past", "reason", b"reason", "retry_time", b"retry_time", "since_time", b"since_time", "start_time", b"start_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["activity", b"activity", "blocked_s", b"blocked_s", "committed", b"committed", "dead_letters", b"dead_letters", "duration_log2_ns", b"duration_log2_ns", "epoch", b"epoch", "errors", b"errors", "idle_ticks", b"idle_ticks", "in_flight", b"in_flight", "incarnation", b"incarnation", "incidents", b"incidents", "iterations_per_second", b"iterations_per_second", "last_commit_time", b"last_commit_time", "loop", b"loop", "nodes", b"nodes", "process_id", b"process_id", "reason", b"reason", "restarts", b"restarts", "retries", b"retries", "retry_time", b"retry_time", "sequence", b"sequence", "start_time", b"start_time", "state", b"state"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["activity", b"activity", "blocked", b"blocked", "blocked_s", b"blocked_s", "committed", b"committed", "dead_letters", b"dead_letters", "duration_log2_ns", b"duration_log2_ns", "epoch", b"epoch", "errors", b"errors", "idle_ticks", b"idle_ticks", "in_flight", b"in_flight", "incarnation", b"incarnation", "incidents", b"incidents", "iterations_per_second", b"iterations_per_second", "last_commit_time", b"last_commit_time", "loop", b"loop", "nodes", b"nodes", "past", b"past", "process_id", b"process_id", "reason", b"reason", "restarts", b"restarts", "retries", b"retries", "retry_time", b"retry_time", "sequence", b"sequence", "since_time", b"since_time", "start_time", b"start_time", "state", b"state", "untouched", b"untouched"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -14,8 +14,8 @@ done nothing either. Before that `since` is 0, which says that nobody knows.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Final
 
 import msgspec
@@ -26,6 +26,7 @@ from treadle.workflow.plan import Plan, Step
 from treadle_agent.frames import Doing
 
 MOSTLY: Final = 0.5  # of the time between two looks
+_NEVER: Final[Mapping[str, float]] = {}
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,8 +37,7 @@ class Look:
     wall: float
     activity: Activity | None
     iterations: int
-    blocked_on: str = ""
-    blocked_s: float = 0.0  # in all, what lasts included
+    blocked: Mapping[str, float] = field(default_factory=dict)  # for how long in all, what lasts included, by queue
     trouble: str | None = None  # an error reply to the commit that is under way
     error: str = ""  # of the node that is at work, the last one
 
@@ -68,11 +68,12 @@ class Watcher:
 
     def _mostly_blocked(self, look: Look) -> Doing | None:
         last = self._last
-        before, then = (last.blocked_s, last.now) if last is not None else (0.0, look.now - look.blocked_s)
-        gained, passed = look.blocked_s - before, look.now - then
+        before, then = (last.blocked, last.now) if last is not None else (_NEVER, look.now - sum(look.blocked.values()))
+        by_queue = {queue: seconds - before.get(queue, 0.0) for queue, seconds in look.blocked.items()}
+        gained, passed = sum(by_queue.values()), look.now - then
         if gained <= 0 or gained < MOSTLY * passed:
             return None
-        return Doing("queue-full", queue=look.blocked_on, since=look.wall - gained)
+        return Doing("queue-full", queue=max(by_queue, key=lambda each: by_queue[each]), since=look.wall - gained)
 
     def _trouble(self, look: Look) -> Doing | None:
         if look.trouble is None:

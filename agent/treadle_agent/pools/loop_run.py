@@ -32,6 +32,7 @@ from treadle_agent.pools.plans import read_plan, shared
 
 if TYPE_CHECKING:
     from treadle.loop.tracing import Tracing
+    from treadle.queues.pipeline import Pipeline
 
 Verb = Literal["drain", "stop", "pause", "resume"]
 
@@ -257,7 +258,7 @@ class LoopRun:
 
     def _look(self, manager: LoopManager, tenure: RedisTenure, stats: LoopSnapshot) -> Look:
         now, line = time.monotonic(), tenure.pipeline
-        blocked_from, activity = line.blocked_from, manager.activity()
+        blocked, activity = _blocked(line, now), manager.activity()
         nodes = {node.node: node for node in stats.nodes}
         error = nodes[activity.node].last_error if activity is not None and activity.node in nodes else None
         return Look(
@@ -265,8 +266,7 @@ class LoopRun:
             wall=time.time(),
             activity=activity,
             iterations=stats.iterations,
-            blocked_on=line.blocked_on,
-            blocked_s=line.blocked_s + (0.0 if blocked_from is None else max(0.0, now - blocked_from)),
+            blocked=blocked,
             trouble=line.trouble,
             error="" if error is None else _why(error, traceback=0).message,
         )
@@ -287,8 +287,17 @@ class LoopRun:
             dead_letters=stats.dead_letters,
             incidents=[_incident(each) for each in stats.incidents[-MAX_INCIDENTS:]],
             doing=self._watcher.look(look),
-            blocked_s=round(look.blocked_s, 3),
+            blocked={queue: round(seconds, 3) for queue, seconds in look.blocked.items()},
+            untouched=stats.untouched,
         )
+
+
+def _blocked(line: Pipeline, now: float) -> dict[str, float]:
+    """Return how long a loop has waited for room in which queue, what lasts included. From any thread."""
+    blocked, since = dict(line.blocked), line.blocked_from
+    if since is not None:
+        blocked[line.blocked_on] = blocked.get(line.blocked_on, 0.0) + max(0.0, now - since)
+    return blocked
 
 
 def ended(run: LoopRun, outcome: Outcome) -> Ended:

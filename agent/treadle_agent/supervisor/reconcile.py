@@ -166,9 +166,8 @@ def end(record: Record, ended: Ended, *, now: float, jitter: float) -> bool:
     if run is None:
         return False
     if record.figures is not None:
-        record.base_errors += record.figures.errors
-        record.base_retries += record.figures.retries
-        record.base_dead += record.figures.dead_letters
+        record.past.add(record.figures)
+        record.committed -= record.figures.untouched  # they are among what is past now
         remember(record, *record.figures.incidents)
     record.figures = None
     record.process_id = 0

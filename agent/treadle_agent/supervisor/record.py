@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass, field
 from enum import StrEnum
 
 from treadle.workflow.plan import Plan
 from treadle_agent.frames import Address, Figures, Incident, QueueUse, Why
 from treadle_agent.supervisor.blame import Alone
+from treadle_agent.supervisor.past import Past
 
 
 class Desired(StrEnum):
@@ -91,11 +93,10 @@ class Record:
     last_epoch: int = 0
     last_sequence: int = 0
     figures: Figures | None = None
-    committed: int = 0  # since the loop's record in Redis began
+    committed: int = 0  # since the loop's record in Redis began; untouched iterations of earlier incarnations apart
     process_id: int = 0
-    base_errors: int = 0  # of earlier incarnations, like the next two
-    base_retries: int = 0
-    base_dead: int = 0
+    past: Past = field(default_factory=Past)
+    since: float = field(default_factory=time.time)  # counts what is counted here, since the epoch
     incidents: list[Incident] = field(default_factory=list)  # of earlier incarnations, and ends of processes
     incarnation: int = 0
     alone: Alone | None = None  # why it must not run among others

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Final
 
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from treadle.v1 import loop_pb2
 from treadle_agent.frames import Address, Doing, Figures, NodeFigures, Why
+from treadle_agent.supervisor.past import Past
 from treadle_agent.supervisor.reconcile import KEPT_INCIDENTS, state_of
 from treadle_agent.supervisor.record import Record, State
 
 RATE_WINDOW_S: Final = 5.0
+_NOTHING: Final = Past()
 _STATES: Final = {state: loop_pb2.LoopState.Value(f"LOOP_STATE_{state.value}") for state in State}
 _HEALTH: Final = {
     "idle": loop_pb2.NODE_HEALTH_IDLE,
@@ -44,16 +46,18 @@ def status_of(record: Record, *, hold: Why | None = None, silent_s: float = 0.0)
         sequence=record.last_sequence,
         state=_STATES[state],
         reason=reason(why),
-        committed=record.committed,
-        errors=record.base_errors + (figures.errors if figures is not None else 0),
+        committed=record.committed + record.past.untouched,
+        errors=record.past.errors + (figures.errors if figures is not None else 0),
         restarts=record.restarts,
-        retries=record.base_retries + (figures.retries if figures is not None else 0),
-        dead_letters=record.base_dead + (figures.dead_letters if figures is not None else 0),
+        retries=record.past.retries + (figures.retries if figures is not None else 0),
+        dead_letters=record.past.dead_letters + (figures.dead_letters if figures is not None else 0),
         incidents=_incidents(record),
         iterations_per_second=rate(record.marks) if figures is not None else 0.0,
         process_id=record.process_id,
         start_time=None if run is None or run.began is None else _timestamp(run.began),
         last_commit_time=_timestamp(record.moved) if record.moved else None,
+        since_time=_timestamp(record.since),
+        past=_past(record.past),
         retry_time=_timestamp(record.retry_time) if state is State.BACKOFF and record.waits else None,
     )
     if figures is not None:
@@ -94,9 +98,33 @@ def _add_figures(status: loop_pb2.LoopStatus, figures: Figures) -> None:
     status.in_flight = figures.in_flight
     status.duration_log2_ns.extend(figures.duration_log2_ns)
     status.nodes.extend(_node(node) for node in figures.nodes)
-    status.blocked_s = figures.blocked_s
+    status.untouched = figures.untouched
+    status.blocked_s = sum(figures.blocked.values())
+    status.blocked.extend(_blocked(figures.blocked))
     if figures.doing is not None:
         status.activity.CopyFrom(_activity(figures.doing))
+
+
+def _past(past: Past) -> loop_pb2.LoopPast | None:
+    """Return it as it travels; None when there was nothing: nearly always, and this goes with every report."""
+    if past == _NOTHING:
+        return None
+    return loop_pb2.LoopPast(
+        idle_ticks=past.idle_ticks,
+        untouched=past.untouched,
+        duration_log2_ns=past.duration_log2_ns,
+        nodes=[
+            loop_pb2.NodeStatus(
+                node=name, executions=node.executions, failures=node.failures, duration_log2_ns=node.duration_log2_ns
+            )
+            for name, node in past.nodes.items()
+        ],
+        blocked=_blocked(past.blocked),
+    )
+
+
+def _blocked(seconds: Mapping[str, float]) -> list[loop_pb2.QueueBlocked]:
+    return [loop_pb2.QueueBlocked(queue=queue, seconds=each) for queue, each in seconds.items()]
 
 
 def _activity(doing: Doing) -> loop_pb2.LoopActivity:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
+from treadle.telemetry.counts import Counts
 from treadle.telemetry.loops import LoopFamilies
 from treadle.telemetry.metrics import Family
 from treadle_agent.supervisor.status import status_of
@@ -19,7 +20,9 @@ def families(records: Iterable[Record], *, log_lines_dropped: int, in_session: b
     running = 0
     for record in records:
         status = status_of(record)
-        loops.add(status, status)
+        counts = Counts()
+        counts.add(status)
+        loops.add(status, counts)
         running += record.run is not None
     session = Family("treadle.agent.in_session", "gauge", "1", "Whether a controller leads this agent (1) or not (0).")
     session.add({}, float(in_session))

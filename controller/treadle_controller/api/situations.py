@@ -149,6 +149,7 @@ def _replica(image: Image, workflow: WorkflowImage, loop: LoopRecord, id_: Repli
         retry_at=_seconds(report.retry_time) if report.HasField("retry_time") else 0.0,
         last_commit=_seconds(report.last_commit_time) if report.HasField("last_commit_time") else 0.0,
         nodes=tuple(_node(node) for node in report.nodes),
+        blocked=tuple((each.queue, each.seconds) for each in report.blocked),
     )
 
 

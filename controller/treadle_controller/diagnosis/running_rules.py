@@ -67,7 +67,8 @@ def _blocked(inquiry: Inquiry, loop: LoopFacts, replica: ReplicaFacts) -> Verdic
     culprit, evidence = _behind(inquiry, queue)
     sentence = f"{loop.name} waits{lasts} for room in {queue.name} ({limit}): {culprit}."
     fact = Fact(f"queue {queue.name}", f"{limit}, readers: {words.names(queue.readers) or 'none'}")
-    return Verdict(loop.name, "queue-full", sentence, (fact, *evidence), f"wfctl describe queue {queue.name}")
+    evidence = (fact, *telling.blocked(loop, replica), *evidence)
+    return Verdict(loop.name, "queue-full", sentence, evidence, f"wfctl describe queue {queue.name}")
 
 
 def _behind(inquiry: Inquiry, queue: QueueFacts) -> tuple[str, tuple[Fact, ...]]:

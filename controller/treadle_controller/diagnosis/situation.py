@@ -52,6 +52,7 @@ class ReplicaFacts:
     retry_at: float = 0.0
     last_commit: float = 0.0
     nodes: tuple[NodeFacts, ...] = ()
+    blocked: tuple[tuple[str, float], ...] = ()  # seconds that it waited for room, by queue
 
 
 @dataclass(frozen=True, slots=True)

@@ -75,6 +75,13 @@ def history(loop: LoopFacts, replica: ReplicaFacts, now: float) -> tuple[Fact, .
     return (Fact(f"loop {loop.name}", f"{words.count(committed(loop), 'iteration')} committed{last}"),)
 
 
+def blocked(loop: LoopFacts, replica: ReplicaFacts) -> tuple[Fact, ...]:
+    """Return how long a replica has waited for room, by queue."""
+    longest = sorted(replica.blocked, key=lambda each: -each[1])
+    waited = [f"{words.span(seconds)} for room in {queue}" for queue, seconds in longest]
+    return (Fact(f"loop {loop.name}", f"has waited {words.names(waited)} since it began"),) if waited else ()
+
+
 def errors(replica: ReplicaFacts) -> tuple[Fact, ...]:
     """Return what failed in each node."""
     return tuple(

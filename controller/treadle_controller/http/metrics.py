@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import replace
 
 from treadle.queues.stats import QueueStats
+from treadle.telemetry.counts import Counts
 from treadle.telemetry.loops import LoopFamilies
 from treadle.telemetry.metrics import Family
 from treadle.v1 import loop_pb2
@@ -14,15 +15,6 @@ from treadle_controller.cluster.model import ReplicaId
 from treadle_controller.leader import Leader
 from treadle_controller.leader.image import Image, WorkflowImage
 from treadle_controller.leader.settle import totals
-from treadle_controller.leader.tally import Tally
-
-
-@dataclass(frozen=True, slots=True)
-class _Counted:
-    errors: int
-    retries: int
-    restarts: int
-    dead_letters: int
 
 
 def cluster_families(
@@ -43,8 +35,9 @@ def _loops(image: Image) -> list[Family]:
         for loop in workflow.loops.values():
             labels = {"namespace": image.namespace, "workflow": workflow.name, "loop": loop.name}
             states.add({**labels, "state": image.loop_standing(workflow, loop).state.name}, 1.0)
-            if loop.past_committed or loop.past_errors:
-                loops.add_past(labels, loop.past_committed, loop.past_errors)
+            if loop.past_committed or loop.past_errors or loop.name in workflow.past:
+                past = replace(workflow.past.get(loop.name, Counts()), errors=loop.past_errors)
+                loops.add_past(labels, loop.past_committed, past)
         for id_, one in workflow.assignments.items():
             if id_.loop in workflow.loops:
                 committed, errors = totals(workflow, one)
@@ -67,9 +60,9 @@ def _status(namespace: str, workflow: WorkflowImage, id_: ReplicaId, committed: 
     return status
 
 
-def _counted(workflow: WorkflowImage, id_: ReplicaId, errors: int) -> _Counted:
-    tally = workflow.tallies.get(id_) or Tally()
-    return _Counted(errors, tally.retries, tally.restarts, tally.dead_letters)
+def _counted(workflow: WorkflowImage, id_: ReplicaId, errors: int) -> Counts:
+    tally = workflow.tallies.get(id_)
+    return replace(Counts() if tally is None else tally.total(), errors=errors)
 
 
 async def families_of(leader: Leader) -> list[Family]:

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
 from treadle.queues.tenure import LoopKey
+from treadle.telemetry.counts import Counts
 from treadle.workflow.node_type import NodeType
 from treadle.workflow.plan import Compiled, Plan, Queue
 from treadle_controller.cluster import halt
@@ -37,6 +38,7 @@ class WorkflowImage:
     tops: dict[str, int] = field(default_factory=dict)  # how many replicas a loop ever had assigned
     observed: dict[ReplicaId, Observed] = field(default_factory=dict)
     tallies: dict[ReplicaId, Tally] = field(default_factory=dict)  # over all incarnations
+    past: dict[str, Counts] = field(default_factory=dict)  # by loop: of replicas that it no longer has
     waits: dict[ReplicaId, Why] = field(default_factory=dict)
     probes: dict[str, Probing] = field(default_factory=dict)
     drained: set[str] = field(default_factory=set)
@@ -191,6 +193,8 @@ class Image:
         del workflow.assignments[id_]
         workflow.plans.pop(id_, None)
         workflow.observed.pop(id_, None)
+        if (tally := workflow.tallies.pop(id_, None)) is not None:
+            workflow.past.setdefault(id_.loop, Counts()).add_counts(tally.total())
         left = (one.replica + 1 for one in workflow.assignments if one.loop == id_.loop)
         workflow.tops[id_.loop] = max(left, default=0)
 

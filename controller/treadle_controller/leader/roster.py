@@ -264,7 +264,9 @@ class Roster:
         if new is None or (old is not None and new.is_older_than(old)):
             return pb.STATUS_ANSWER_IGNORED
         workflow.observed[id_] = new
-        workflow.tallies.setdefault(id_, Tally()).take(status)
+        if id_ not in workflow.tallies:
+            workflow.tallies[id_] = Tally(assignment.errors if assignment.held else 0)
+        workflow.tallies[id_].take(status)
         if old is None or (old.epoch, old.sequence, old.state, old.why) != (
             new.epoch,
             new.sequence,

@@ -141,6 +141,7 @@ class Settler:
 
     def _drop(self, workflow: WorkflowImage, action: Drop, changes: Changes) -> None:
         loop = workflow.drop_loop(action.loop)
+        workflow.past.pop(loop.name, None)
         for id_ in self._image.drop_assignments(workflow, loop.name):
             workflow.observed.pop(id_, None)
             workflow.tallies.pop(id_, None)
@@ -178,8 +179,8 @@ def totals(workflow: WorkflowImage, assignment: Assignment) -> tuple[int, int]:
     seen = workflow.observed.get(assignment.id)
     committed = getattr(seen.report, "committed", 0) if seen is not None else 0
     tally = workflow.tallies.get(assignment.id)
-    errors = 0 if tally is None else tally.errors
-    return max(assignment.committed, committed), max(assignment.errors, errors)
+    errors, untouched = (0, 0) if tally is None else (tally.errors, tally.untouched)
+    return max(assignment.committed, committed + untouched), max(assignment.errors, errors)
 
 
 def _is_passing(why: Why) -> bool:

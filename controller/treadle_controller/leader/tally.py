@@ -1,29 +1,54 @@
-"""What only goes up, counted over all incarnations of a replica: an agent begins at zero again, its sums must not."""
+"""What only goes up, counted over all agents that a replica ran on: each begins at zero, its sums must not."""
 
 from __future__ import annotations
 
+from treadle.telemetry.counts import Counts
 from treadle.v1 import loop_pb2
 
 
 class Tally:
-    """Since this controller started. An agent that counts less than it did before has begun again."""
+    """Since this controller leads, but for `errors`, those that are stored. What agents say counts for what is theirs:
+    an agent that says another `since_time` has begun again.
+    """
 
-    __slots__ = ("_seen", "dead_letters", "errors", "restarts", "retries")
+    __slots__ = ("_past", "_seen")
 
-    def __init__(self) -> None:
-        self.errors = self.retries = self.restarts = self.dead_letters = 0
-        self._seen = (0, 0, 0, 0)
+    def __init__(self, errors: int = 0) -> None:
+        self._past = Counts(errors=errors)
+        self._seen: loop_pb2.LoopStatus | None = None
 
     def take(self, report: loop_pb2.LoopStatus) -> None:
-        """Take in what an agent says."""
-        seen = self._seen
-        self._seen = (report.errors, report.retries, report.restarts, report.dead_letters)
-        if self._seen != seen:
-            self.errors += _more(seen[0], report.errors)
-            self.retries += _more(seen[1], report.retries)
-            self.restarts += _more(seen[2], report.restarts)
-            self.dead_letters += _more(seen[3], report.dead_letters)
+        """Take in what an agent says; the report is kept."""
+        if self._seen is not None and _began_again(self._seen, report):
+            self._past.add(self._seen)
+        self._seen = report
+
+    @property
+    def errors(self) -> int:
+        """All errors."""
+        return self._past.errors + (0 if self._seen is None else self._seen.errors)
+
+    @property
+    def untouched(self) -> int:
+        """Iterations that left nothing to commit, which Redis does not know of, on agents before the one of now."""
+        return self._past.untouched
+
+    def total(self) -> Counts:
+        """Return all."""
+        total = Counts()
+        total.add_counts(self._past)
+        if self._seen is not None:
+            total.add(self._seen)
+        return total
 
 
-def _more(before: int, now: int) -> int:
-    return now - before if now >= before else now
+def _began_again(before: loop_pb2.LoopStatus, now: loop_pb2.LoopStatus) -> bool:
+    if before.HasField("since_time") and now.HasField("since_time"):
+        return bool(before.since_time != now.since_time)
+    # An older agent does not say; what it counts less than before tells.
+    return bool(
+        now.errors < before.errors
+        or now.retries < before.retries
+        or now.restarts < before.restarts
+        or now.dead_letters < before.dead_letters
+    )

@@ -169,6 +169,15 @@ def test_an_agent_that_is_away_is_told_with_what_was_last_known() -> None:
     assert "w/b runs and commits 5 iterations a second" in found.sentence
 
 
+def test_by_which_queues_a_loop_was_blocked_is_said_the_worst_first() -> None:
+    writer = replace(
+        loop(activity=Activity("queue-full", queue="q"), blocked=(("p", 2.0), ("q", 90.0))), writes=("p", "q")
+    )
+    found = verdict(writer, queues=(QueueFacts("q", depth=5, limit=5),))
+
+    assert "has waited 1 min 30 s for room in q, 2 s for room in p since it began" in facts(found)
+
+
 @pytest.mark.parametrize(("rate", "said"), [(20.0, "commits 20 iterations a second"), (0.0, "waits for its next turn")])
 def test_a_producer_between_two_turns_is_not_one_without_work(rate: float, said: str) -> None:
     found = verdict(loop(activity=Activity("between-turns", "make"), rate=rate))

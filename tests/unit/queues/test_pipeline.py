@@ -335,3 +335,21 @@ def test_a_ring_for_room_that_overtakes_the_refusal_is_not_lost() -> None:
 
     assert pipe.full_on is None
     assert pipe.due(0.0) is not None
+
+
+def test_time_without_room_is_counted_for_the_queue_that_had_none() -> None:
+    pipe = pipeline()
+    pipe.waiting.append(iteration(b"a"))
+    for moment, answer in (
+        (10.0, [b"FULL", b"q", 0, -1]),
+        (13.0, [b"FULL", b"q", 0, -1]),
+        (14.0, [b"FULL", b"r", 0, -1]),
+        (16.5, [b"OK", 1]),
+    ):
+        if pipe.full_on is not None:
+            pipe.room(pipe.full_on)
+        assert pipe.due(moment) is not None
+        pipe.answered(answer, moment)
+
+    assert pipe.blocked == {"q": 4.0, "r": 2.5}
+    assert (pipe.blocked_s, pipe.blocked_from) == (6.5, None)

@@ -4,6 +4,7 @@ import subprocess
 
 import pytest
 
+from treadle.telemetry.counts import Counts
 from treadle.telemetry.encoding import resource_of
 from treadle.telemetry.loops import LoopFamilies
 from treadle.telemetry.metrics import BOUNDS_S, Family, distribution, encode_metrics, text
@@ -20,6 +21,12 @@ def status(name: str = "l") -> loop_pb2.LoopStatus:
         duration_log2_ns=[0] * 20 + [5],
         nodes=[loop_pb2.NodeStatus(node='a"b', executions=5, failures=4, duration_log2_ns=[0] * 20 + [5])],
     )
+
+
+def counts() -> Counts:
+    made = Counts()
+    made.add(status())
+    return made
 
 
 @pytest.mark.parametrize(
@@ -49,7 +56,7 @@ def test_durations_keep_their_buckets() -> None:
 @pytest.mark.requires("promtool")
 def test_promtool_takes_a_page_and_counters_are_told_to_the_last_digit() -> None:
     loops = LoopFamilies()
-    loops.add(status(), status())
+    loops.add(status(), counts())
     page = text(loops.all)
 
     done = subprocess.run(["promtool", "check", "metrics"], input=page, capture_output=True, text=True, check=False)
@@ -61,8 +68,8 @@ def test_promtool_takes_a_page_and_counters_are_told_to_the_last_digit() -> None
 
 def test_every_series_is_a_data_point() -> None:
     loops = LoopFamilies()
-    loops.add(status("one"), status())
-    loops.add(status("two"), status())
+    loops.add(status("one"), counts())
+    loops.add(status("two"), counts())
 
     body, points = encode_metrics(loops.all, resource_of({}), since_ns=1, now_ns=2)
 

@@ -98,13 +98,21 @@ def test_a_loop_that_is_refused_most_of_the_time_is_blocked_although_it_gets_on_
     watcher = Watcher(MADE)
     blocked = [
         watcher.look(
-            replace(QUIET, now=100.0 + i, wall=1000.0 + i, iterations=i, blocked_on="orders", blocked_s=0.8 * i)
+            replace(QUIET, now=100.0 + i, wall=1000.0 + i, iterations=i, blocked={"orders": 0.6 * i, "prices": 0.2 * i})
         )
         for i in range(1, 5)
     ]
 
     assert {(doing.code, doing.queue) for doing in blocked} == {("queue-full", "orders")}
     assert len({doing.since for doing in blocked}) == 1
+
+
+def test_of_several_full_queues_the_one_is_told_that_was_waited_for_longest_since_the_last_look() -> None:
+    watcher = Watcher(MADE)
+    watcher.look(replace(QUIET, blocked={"orders": 50.0}))
+    doing = watcher.look(later(1, blocked={"orders": 50.2, "prices": 0.7}))
+
+    assert (doing.code, doing.queue) == ("queue-full", "prices")
 
 
 @given(st.lists(st.tuples(st.floats(0.1, 5.0), st.floats(0.0, 1.0)), min_size=1, max_size=20))
@@ -114,7 +122,7 @@ def test_blocked_is_said_exactly_when_half_of_the_time_was(steps: list[tuple[flo
     for length, share in steps:
         before = blocked
         now, blocked = now + length, blocked + length * share
-        doing = watcher.look(replace(QUIET, now=now, wall=900 + now, blocked_on="q", blocked_s=blocked))
+        doing = watcher.look(replace(QUIET, now=now, wall=900 + now, blocked={"q": blocked}))
         gained = blocked - before
         expected = gained > 0 and gained >= 0.5 * (now - (now - length))
         if abs(gained - 0.5 * length) > 1e-6:
