@@ -130,18 +130,26 @@ class Plan:
     @property
     def reads(self) -> tuple[str, ...]:
         """The queues that this loop pops from, each once."""
-        steps = self.steps
-        popped = [q for s in steps for q in (*s.queues, *s.pop_queues)]
-        popped += [s.queue for s in steps[1:] if s.kind == "queue-reader" and s.queue is not None]
-        return tuple(dict.fromkeys(popped))
+        popped: list[str] = []
+        for step in self.steps:
+            if step.queues or step.pop_queues:
+                popped += (*step.queues, *step.pop_queues)
+        for step in self.steps[1:]:
+            if step.kind == "queue-reader" and step.queue is not None:
+                popped.append(step.queue)
+        return tuple(dict.fromkeys(popped)) if popped else ()
 
     @property
     def writes(self) -> tuple[str, ...]:
         """The queues that this loop pushes to, tails included, each once."""
-        pushed: list[str | None] = []
+        pushed: list[str] = []
         for step in self.steps:
-            pushed += [step.queue if step.kind == "queue" else None, step.tail_queue, *step.push_queues]
-        return tuple(dict.fromkeys(q for q in pushed if q is not None))
+            if step.kind == "queue" and step.queue is not None:
+                pushed.append(step.queue)
+            if step.tail_queue is not None:
+                pushed.append(step.tail_queue)
+            pushed += step.push_queues
+        return tuple(dict.fromkeys(pushed)) if pushed else ()
 
 
 @dataclass(frozen=True, slots=True)

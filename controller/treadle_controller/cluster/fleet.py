@@ -149,21 +149,21 @@ class Fleet:
         aside: list[_Entry] = []
         second: str | None = None
         found: str | None = None
-        while heap and found is None:
-            liking, load, name = entry = heapq.heappop(heap)
+        while heap:
+            liking, load, name = heap[0]
             agent = self.agents[name]
-            if agent.free(need.pool) < need.slots:
-                if agent.free(need.pool) > 0:
-                    aside.append(entry)
+            free = agent.free(need.pool)
+            if free >= need.slots and load != (now := agent.load(need.pool)):
+                heapq.heapreplace(heap, (liking, now, name))  # loops were placed on it since
                 continue
-            if load != agent.load(need.pool):
-                heapq.heappush(heap, (liking, agent.load(need.pool), name))
-                continue
-            aside.append(entry)
-            if name in avoid:
-                second = second or name
-            else:
+            if free >= need.slots and name not in avoid:
                 found = name
+                break
+            if free >= need.slots:
+                second = second or name
+            entry = heapq.heappop(heap)
+            if free > 0:
+                aside.append(entry)
         for entry in aside:
             heapq.heappush(heap, entry)
         return found or second

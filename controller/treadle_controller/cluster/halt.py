@@ -17,6 +17,8 @@ def cause(
     only: Collection[str] | None = None,
 ) -> Why | None:
     """Return why the workflow has to stop, if a loop asks for it; `only` names the loops to look at."""
+    if not observed:
+        return None
     for name in loops if only is None else only:
         loop = loops.get(name)
         for id_ in loop.replicas if loop is not None else ():

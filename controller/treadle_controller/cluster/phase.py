@@ -22,7 +22,8 @@ _WORST: Final = (
     State.RUNNING,
     State.COMPLETED,
 )
-RANK: Final = {state: rank for rank, state in enumerate(_WORST)}
+# By the state's number: a state as the key of a dictionary takes longer, and this is asked of every loop.
+RANK: Final = tuple(_WORST.index(State(number)) if number in set(State) else 0 for number in range(max(State) + 1))
 
 
 class Standing(NamedTuple):

@@ -79,7 +79,10 @@ class _Pass:
 
     def _extra(self, loop: LoopRecord) -> list[ReplicaId]:
         """Return the replicas that a loop no longer has and somebody still holds."""
-        beyond = range(loop.count, self._picture.tops.get(loop.name, 0))
+        top = self._picture.tops.get(loop.name, 0)
+        if top <= loop.count:
+            return []
+        beyond = range(loop.count, top)
         ids = (ReplicaId(loop.workflow, loop.name, index) for index in beyond)
         return [id_ for id_ in ids if self._is_held(id_)]
 
@@ -284,7 +287,8 @@ class _Pass:
         if loop.plan.tail_of and not pinned and self._comes(loop.plan.tail_of, replica):
             return Why("tail-waits", f"{loop.plan.tail_of}, whose tail it is, is not placed yet")
         need = scheduler.need_of(loop.plan, self._tails_to_come(loop, replica))
-        avoid = {agent for id_ in loop.replicas if (agent := self._agent_of(id_))}
+        others = loop.replicas if loop.count > 1 else ()
+        avoid = {agent for id_ in others if (agent := self._agent_of(id_))}
         home = self._picture.moves.get(assignment.id, assignment.agent)
         return scheduler.choose(self._fleet, need, home=home, pinned=pinned, avoid=avoid)
 
@@ -299,6 +303,8 @@ class _Pass:
 
     def _tails_to_come(self, loop: LoopRecord, replica: int) -> list[Plan]:
         """Return the tails that are not held yet and have to fit on the same agent."""
+        if not loop.plan.tails:
+            return []
         tails = [tail for name in loop.plan.tails if (tail := self._picture.loops.get(name)) is not None]
         return [tail.plan for tail in tails if not self._is_held(ReplicaId(loop.workflow, tail.name, replica))]
 

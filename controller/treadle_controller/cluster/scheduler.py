@@ -11,13 +11,14 @@ from treadle_controller.cluster.model import Why
 
 def need_of(plan: Plan, tails: Sequence[Plan] = ()) -> Need:
     """Return what a loop needs, with the tails that have to run on the same agent."""
-    plans = (plan, *tails)
+    uses = [step.uses for step in plan.steps if step.uses is not None]
+    slots = 1
+    for tail in tails:
+        uses += [step.uses for step in tail.steps if step.uses is not None]
+        slots += tail.pool == plan.pool
+    placement = plan.placement
     return Need(
-        pool=plan.pool,
-        uses=frozenset(step.uses for one in plans for step in one.steps if step.uses is not None),
-        labels=frozenset(plan.placement.labels.items()),
-        prefer=frozenset(plan.placement.prefer.items()),
-        slots=sum(1 for one in plans if one.pool == plan.pool),
+        plan.pool, frozenset(uses), frozenset(placement.labels.items()), frozenset(placement.prefer.items()), slots
     )
 
 

@@ -39,9 +39,10 @@ class Admission:
         self._persist = persist
         self._leaving: defaultdict[str, list[LoopKey]] = defaultdict(list)
 
-    async def admit(self) -> list[ReplicaId]:
-        """Admit all that waits; returns what may be sent. Raises QueueError when Redis can't be asked."""
-        waiting = [(id_, place) for id_, place in self._unsent.items() if self._assignment(id_) is not None]
+    async def admit(self, ids: Iterable[ReplicaId]) -> list[ReplicaId]:
+        """Admit what waits of these; returns what may be sent. Raises QueueError when Redis can't be asked."""
+        found = ((id_, self._unsent.get(id_)) for id_ in ids)
+        waiting = [(id_, place) for id_, place in found if place is not None and self._assignment(id_) is not None]
         if not waiting:
             return []
         await self._prepare([place for _, place in waiting])
@@ -109,7 +110,7 @@ class Admission:
             refused = await self._link.admin.assign([(LoopKey(*i), e) for i, e in asked.items()], self._link.term)
             stored = {ReplicaId(*key): epoch for key, epoch in refused.items()}
             left = [id_ for id_ in asked if stored.get(id_, 0) > asked[id_]]
-            done = [id_ for id_ in asked if id_ not in left and self._is_still(id_, asked[id_])]
+            done = [id_ for id_ in asked if stored.get(id_, 0) <= asked[id_] and self._is_still(id_, asked[id_])]
             for id_ in done:
                 self._unsent.pop(id_, None)
             admitted += done

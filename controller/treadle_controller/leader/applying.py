@@ -322,6 +322,8 @@ def _loops(workflow: WorkflowImage, new: Compiled, number: int, node_types: Mapp
 def _scaled(workflow: WorkflowImage, new: Compiled, node_types: Mapping[str, NodeType]) -> dict[str, int]:
     """Return the replicas that somebody asked for and that a revision keeps: unless it says another number itself."""
     plans = {plan.loop: plan for plan in new.plans}
+    if not workflow.loops:
+        return dict.fromkeys(plans, 0)
     families: defaultdict[str, list[Plan]] = defaultdict(list)
     for plan in new.plans:
         families[root_of(plan.loop)].append(plan)

@@ -37,21 +37,13 @@ class Journal:
         """Append an event about one object; `workflow` is the one that it belongs to, if any."""
         self._last += 1
         _log.log(logging.DEBUG if kind == "loop" else logging.INFO, "%s %s: %s: %s", kind, name, code, message)
-        record = EventRecord(
-            sequence=self._last,
-            time=time.time(),
-            kind=kind,
-            name=name,
-            namespace=self._namespace,
-            workflow=workflow,
-            code=code,
-            message=message,
-            actor=actor,
-        )
+        record = EventRecord(self._last, time.time(), kind, name, self._namespace, workflow, code, message, actor)
         self._unsaved.append(record)
         self._recent.append(record)
-        self._added.set()
-        self._to_save.set()
+        if not self._added.is_set():
+            self._added.set()
+        if not self._to_save.is_set():
+            self._to_save.set()
         if kind != "loop":
             self._to_save_soon.set()  # these are few, and what people did is among them
 

@@ -27,6 +27,7 @@ from treadle_controller.leader.journal import Journal
 from treadle_controller.leader.link import QueueLink
 from treadle_controller.leader.logs import LogHub
 from treadle_controller.leader.mirror import mirror
+from treadle_controller.leader.portions import Portions
 from treadle_controller.leader.rebalancing import Rebalancing
 from treadle_controller.leader.rolling import Rolling
 from treadle_controller.leader.roster import Roster
@@ -41,7 +42,7 @@ _PROBE_S: Final = 0.05
 _TAIL_DEADLINE_S: Final = 60.0  # a tail that can't work its queue off is let go then; the messages stay
 _RETRY_WRITE_S: Final = 1.0
 _RECORD_S: Final = 10.0
-_SAVE_S: Final = 0.5
+_SAVE_S: Final = 2.0  # events of loops: whoever reads the store has them written first, and thousands go at a time
 
 
 class AssignmentTracer(Protocol):
@@ -88,6 +89,7 @@ class Leader:
         self._saving = asyncio.Lock()
         self._touched: dict[str, dict[str, None] | None] = {}  # loops by workflow; None: all of it
         self._settler = Settler(image, self.journal, self.unsent, clock)
+        self._portions = Portions(image)
         self._admission = Admission(image, link, self.unsent, self.persist)
         self.slots = Slots(image, link, self.journal, self.unsent, self.persist)
         self.consumers = Consumers(self)
@@ -170,6 +172,7 @@ class Leader:
             self._settler.settle(workflow, changes, touched[workflow.name])
             if workflow.probes:
                 self._draining.set()
+        later = self._portions.cut(changes)
         if changes.to_write:
             await self.persist(changes)
         for workflow in found:
@@ -179,6 +182,8 @@ class Leader:
         admitted = await self._tell_redis(changes, found)
         self.consumers.round_done()
         self._send(changes, admitted)
+        for portion in later:
+            await self._place(portion)
         for workflow in found:
             self.watchers.state_changed(workflow.name)
         await self.deletion.finish(workflow for workflow in found if workflow.record.deleting)
@@ -193,21 +198,39 @@ class Leader:
             await self._admission.leave(loop for loop in changes.dropped)
             await self.slots.settle(touched)
             await self.slots.retire(touched)
-            return await self._admission.admit()
+            return await self._admission.admit([id_ for id_ in self.unsent if self._is_written(id_)])
         except QueueError as exc:
             self.link.fail(exc.message)
             return []
 
+    async def _place(self, portion: list[ReplicaId]) -> None:
+        """Write a part of what was placed, tell Redis, and send it."""
+        await self.persist(self._portions.changes(portion))
+        self._portions.written(portion)
+        if not self.link.up:
+            return  # admitted with all that waits when Redis is back
+        try:
+            self._send_ready(await self._admission.admit([id_ for id_ in portion if self._is_written(id_)]))
+        except QueueError as exc:
+            self.link.fail(exc.message)
+
+    def _is_written(self, id_: ReplicaId) -> bool:
+        """Whether an assignment is on disk as it is; what changed during this round gets there with the next."""
+        return id_ not in self._portions and id_ not in self.changes.assignments
+
     def _send(self, changes: Changes, admitted: Iterable[ReplicaId]) -> None:
         for assignment in changes.let_go:
             self.roster.send_release(assignment)
-        ready = (id_ for id_ in dict.fromkeys((*changes.updated, *admitted)) if id_ not in self.unsent)
-        for name, ids in groupby(ready, lambda id_: id_.workflow):
-            workflow = self.image.workflows.get(name)
-            if workflow is not None:
-                self.roster.send_assignments(workflow, ids)
+        self._send_ready(dict.fromkeys((*changes.updated, *admitted)))
         if changes.let_go or changes.placed:
             self.logs.subscribe()
+
+    def _send_ready(self, ids: Iterable[ReplicaId]) -> None:
+        ready = (id_ for id_ in ids if id_ not in self.unsent)
+        for name, same in groupby(ready, lambda id_: id_.workflow):
+            workflow = self.image.workflows.get(name)
+            if workflow is not None:
+                self.roster.send_assignments(workflow, same)
 
     def _note_completion(self, workflow: WorkflowImage) -> None:
         completed = self.image.is_completed(workflow)

@@ -264,9 +264,10 @@ class Roster:
         if new is None or (old is not None and new.is_older_than(old)):
             return pb.STATUS_ANSWER_IGNORED
         workflow.observed[id_] = new
-        if id_ not in workflow.tallies:
-            workflow.tallies[id_] = Tally(assignment.errors if assignment.held else 0)
-        workflow.tallies[id_].take(status)
+        tally = workflow.tallies.get(id_)
+        if tally is None:
+            tally = workflow.tallies[id_] = Tally(assignment.errors if assignment.held else 0)
+        tally.take(status)
         if old is None or (old.epoch, old.sequence, old.state, old.why) != (
             new.epoch,
             new.sequence,
@@ -282,11 +283,10 @@ class Roster:
         if self._leader.tracer is not None:
             self._leader.tracer.observed(id_, new)
         if (old is None or old.state is not new.state) and new.state not in _UNTOLD:
-            because = f": {new.why.message}" if new.why is not None else ""
-            code = f"loop-{new.state.name.lower()}"
+            word = new.state.name.lower()
+            message = word if new.why is None else f"{word}: {new.why.message}"
             actor = f"agent {workflow.assignments[id_].agent}"
-            message = f"{new.state.name.lower()}{because}"
-            self._leader.journal.add("loop", str(id_), code, message, workflow=workflow.name, actor=actor)
+            self._leader.journal.add("loop", str(id_), f"loop-{word}", message, workflow=workflow.name, actor=actor)
         if new.state is State.LOST and new.why is not None and new.why.code == "gap":
             self._leader.lost_writes(str(id_))  # what the others report of their old epochs is ignored from here on
         if new.state in _DECISIVE or workflow.waits:

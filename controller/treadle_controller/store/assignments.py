@@ -13,7 +13,7 @@ from treadle_controller.store.schema import ASSIGNMENTS, COUNTERS
 
 
 def put_assignments(connection: Connection, namespace: str, assignments: Iterable[Assignment]) -> None:
-    rows.put(connection, ASSIGNMENTS, [_row(namespace, assignment) for assignment in assignments])
+    rows.put_many(connection, ASSIGNMENTS, [_row(namespace, assignment) for assignment in assignments])
 
 
 def load_assignments(connection: Connection, namespace: str) -> list[Assignment]:
@@ -45,26 +45,24 @@ def raise_counter(connection: Connection, name: str) -> int:
     return value
 
 
-def _row(namespace: str, assignment: Assignment) -> dict[str, Any]:
-    return {
-        "namespace": namespace,
-        "workflow": assignment.id.workflow,
-        "loop": assignment.id.loop,
-        "replica": assignment.id.replica,
-        "agent": assignment.agent,
-        "held": assignment.held,
-        "epoch": assignment.epoch,
-        "sequence": assignment.sequence,
-        "revision": assignment.revision,
-        "digest": assignment.digest,
-        "desired": int(assignment.desired),
-        "restarts": assignment.restarts,
-        "releasing": assignment.releasing,
-        "completed": assignment.completed,
-        "committed": assignment.committed,
-        "errors": assignment.errors,
-        "code": assignment.code,
-    }
+def _row(namespace: str, assignment: Assignment) -> rows.Row:
+    return (
+        namespace,
+        *assignment.id,
+        assignment.agent,
+        assignment.held,
+        assignment.epoch,
+        assignment.sequence,
+        assignment.revision,
+        assignment.digest,
+        int(assignment.desired),
+        assignment.restarts,
+        assignment.releasing,
+        assignment.completed,
+        assignment.committed,
+        assignment.errors,
+        assignment.code,
+    )
 
 
 def _assignment(row: Mapping[Any, Any]) -> Assignment:

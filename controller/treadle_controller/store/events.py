@@ -64,7 +64,7 @@ def add_events(connection: Connection, events: Sequence[EventRecord]) -> None:
     if not events:
         return
     kept = events[-KEPT:]
-    rows.put(connection, EVENTS, [structs.asdict(one) for one in kept])
+    rows.put_many(connection, EVENTS, [structs.astuple(one) for one in kept])
     oldest = events[-1].sequence - KEPT
     if oldest > 0:
         connection.execute(delete(EVENTS).where(EVENTS.c.sequence <= oldest))

@@ -39,7 +39,7 @@ def add_revision(connection: Connection, namespace: str, record: RevisionRecord,
 
 
 def put_loops(connection: Connection, namespace: str, loops: Iterable[LoopRecord]) -> None:
-    rows.put(connection, LOOPS, [_loop_row(namespace, loop) for loop in loops])
+    rows.put_many(connection, LOOPS, [_loop_row(namespace, loop) for loop in loops])
 
 
 def judge_revision(
@@ -117,21 +117,21 @@ def _load_compiled(connection: Connection, namespace: str) -> dict[tuple[str, in
     return {(row.workflow, row.number): codec.decode_compiled(row.compiled) for row in found}
 
 
-def _loop_row(namespace: str, loop: LoopRecord) -> dict[str, Any]:
-    return {
-        "namespace": namespace,
-        "workflow": loop.workflow,
-        "loop": loop.name,
-        "revision": loop.revision,
-        "desired": int(loop.desired),
-        "restarts": loop.restarts,
-        "fresh": loop.fresh,
-        "removed": loop.removed,
-        "entered": loop.entered,
-        "scaled": loop.scaled,
-        "past_committed": loop.past_committed,
-        "past_errors": loop.past_errors,
-    }
+def _loop_row(namespace: str, loop: LoopRecord) -> rows.Row:
+    return (
+        namespace,
+        loop.workflow,
+        loop.name,
+        loop.revision,
+        int(loop.desired),
+        loop.restarts,
+        loop.fresh,
+        loop.removed,
+        loop.entered,
+        loop.scaled,
+        loop.past_committed,
+        loop.past_errors,
+    )
 
 
 def _loop(row: Mapping[Any, Any], plan: Plan) -> LoopRecord:
