@@ -112,7 +112,7 @@ class AgentConfig(BaseSettings):
     insecure: bool = False  # speak plain text with controllers on other hosts
     otlp_endpoint: str | None = None  # where traces, metrics and logs are sent: http://HOST:4317; none: nowhere
     otlp_interval_s: float = Field(default=15.0, ge=0.1, le=3600.0)  # between two exports of metrics
-    otlp_logs: bool = False  # send what nodes log there too
+    otlp_logs: bool = False  # send the log, and what nodes log, there too
     traces: TracesConfig = Field(default_factory=TracesConfig)
     http_listen: str | None = None  # address of this agent's page for Prometheus, /metrics; none: no page
     secrets: SecretsConfig = Field(default_factory=SecretsConfig)

@@ -47,6 +47,7 @@ class ControllerConfig(BaseSettings):
     insecure: bool = Field(False, description="Listen in plain text where others can reach it: everybody may do all.")
     otlp_endpoint: str | None = Field(None, description=f"Where telemetry is sent: {ENDPOINT_FORM}; none when empty.")
     otlp_interval_s: float = Field(15.0, ge=0.1, le=3600, description="Between two exports of metrics, in seconds.")
+    otlp_logs: bool = Field(False, description="Send the controller's own log there too.")
     traces_ratio: float = Field(0.01, ge=0, le=1, description="Of the calls that bring no trace, how many begin one.")
     traces_per_second: int = Field(50, ge=0, le=100_000, description="New traces, at most; 0 for any number.")
 

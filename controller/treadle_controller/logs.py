@@ -5,7 +5,11 @@ from __future__ import annotations
 import json
 import logging
 import time
-from typing import Any
+from typing import Any, Final
+
+from treadle_controller.telemetry.calls import mark_call
+
+_PLAIN: Final = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
 
 
 class JsonFormatter(logging.Formatter):
@@ -18,14 +22,16 @@ class JsonFormatter(logging.Formatter):
             "logger": record.name,
             "message": record.getMessage(),
         }
+        line |= {name: value for name, value in vars(record).items() if name not in _PLAIN}
         if record.exc_info:
             line["exception"] = self.formatException(record.exc_info)
-        return json.dumps(line, ensure_ascii=False)
+        return json.dumps(line, ensure_ascii=False, default=str)
 
 
 def set_up(log_format: str, level: str = "INFO") -> None:
     """Send the log to stderr."""
     handler = logging.StreamHandler()
+    handler.addFilter(mark_call)
     if log_format == "json":
         handler.setFormatter(JsonFormatter())
     else:

@@ -11,15 +11,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import grpc
 import httpx
-import msgspec
 import pytest
 
 from tests.acceptance.documents import edges, node, save
+from tests.acceptance.pushing import push
 from tests.acceptance.running import Dev, dev, environment, wait_until
 from tests.servers import redis_server
-from treadle.v1 import queue_service_pb2, queue_service_pb2_grpc
 from wfctl.dev.daemon import Daemon
 
 NODES = str(Path(__file__).with_name("nodes") / "shaky.py")
@@ -61,19 +59,9 @@ class Cluster:
             wait_until(lambda: not daemon.runs, "it is gone")
 
     def push(self, count: int) -> None:
-        """Push the next numbers, as a program outside does."""
-        numbers = range(self.pushed + 1, self.pushed + count + 1)
-        self.pushed += count
-        with grpc.insecure_channel(self.dev.address) as channel:
-            queue_service_pb2_grpc.QueueServiceStub(channel).PushQueue(
-                queue_service_pb2.PushQueueRequest(
-                    name="numbers",
-                    payloads=[msgspec.msgpack.encode({"n": number}) for number in numbers],
-                    producer="test",
-                    sequence=self.pushed,
-                ),
-                timeout=20,
-            )
+        """Push the next numbers."""
+        first, self.pushed = self.pushed + 1, self.pushed + count
+        push(self.dev.address, "numbers", range(first, self.pushed + 1))
 
     def page(self) -> str:
         address = re.search(r"HTTP (?:http://)?([\d.]+:\d+)", self.dev.err)

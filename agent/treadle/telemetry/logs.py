@@ -11,7 +11,7 @@ from opentelemetry.proto.logs.v1 import logs_pb2 as pb
 from opentelemetry.proto.resource.v1.resource_pb2 import Resource
 
 from treadle.telemetry.conventions import SCHEMA_URL, SCOPE
-from treadle.telemetry.encoding import pairs
+from treadle.telemetry.encoding import clean, pairs
 from treadle.telemetry.record import LogRecord
 
 _SEVERITY: Final[dict[str, int]] = {"DEBUG": 5, "INFO": 9, "WARNING": 13, "ERROR": 17, "CRITICAL": 21}
@@ -33,7 +33,7 @@ def _encoded(record: LogRecord) -> pb.LogRecord:
         observed_time_unix_nano=int(record.time * 1e9),
         severity_number=_SEVERITY.get(record.level, 9),  # type: ignore[arg-type]
         severity_text=record.level,
-        body=AnyValue(string_value=record.body),
+        body=AnyValue(string_value=clean(record.body)),
         attributes=pairs(record.attributes),
         trace_id=record.trace_id.to_bytes(16, "big") if traced else b"",
         span_id=record.span_id.to_bytes(8, "big") if traced else b"",

@@ -189,6 +189,7 @@ class DeadLetter(_message.Message):
     ATTEMPTS_FIELD_NUMBER: _builtins.int
     REVISION_FIELD_NUMBER: _builtins.int
     DEAD_TIME_FIELD_NUMBER: _builtins.int
+    TRACE_ID_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     """Its place among the dead letters of its queue; they are listed in this order."""
     namespace: _builtins.str
@@ -209,6 +210,8 @@ class DeadLetter(_message.Message):
     """The name of the exception's class, if there was one."""
     attempts: _builtins.int
     revision: _builtins.int
+    trace_id: _builtins.str
+    """Of the iteration that gave it up, hexadecimal; empty when that was not traced."""
     @_builtins.property
     def reason(self) -> _loop_pb2.Reason: ...
     @_builtins.property
@@ -230,10 +233,11 @@ class DeadLetter(_message.Message):
         attempts: _builtins.int = ...,
         revision: _builtins.int = ...,
         dead_time: _timestamp_pb2.Timestamp | None = ...,
+        trace_id: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["dead_time", b"dead_time", "reason", b"reason"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempts", b"attempts", "dead_time", b"dead_time", "error", b"error", "headers", b"headers", "id", b"id", "iteration", b"iteration", "message_id", b"message_id", "namespace", b"namespace", "number", b"number", "payload", b"payload", "queue", b"queue", "raw", b"raw", "reason", b"reason", "revision", b"revision"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempts", b"attempts", "dead_time", b"dead_time", "error", b"error", "headers", b"headers", "id", b"id", "iteration", b"iteration", "message_id", b"message_id", "namespace", b"namespace", "number", b"number", "payload", b"payload", "queue", b"queue", "raw", b"raw", "reason", b"reason", "revision", b"revision", "trace_id", b"trace_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -16,8 +16,8 @@ from treadle.v1 import dispatcher_service_pb2 as wire
 from treadle.v1 import event_pb2
 from treadle_agent.frames import Address, Line, Lines
 
-_nodes = logging.getLogger("treadle.node")
-_prints = logging.getLogger("treadle.output")
+LOGGERS: Final = ("treadle.node", "treadle.output")  # in the agent's log, for what children say
+_nodes, _prints = map(logging.getLogger, LOGGERS)
 
 REMEMBERED: Final = 2_000  # lines of all loops, for whoever asks for the past
 REMEMBERED_CHARS: Final = 1024 * 1024
@@ -83,8 +83,11 @@ class LogTeller:
     def printed(self, loops: list[Address], host: str, text: str) -> None:
         """Take in a line that a child, or a program that it started, printed."""
         _prints.info("%s", text, extra={"loop": str(loops[0])} if len(loops) == 1 else {"host": host})
+        line = Line(0, time.time(), "INFO", "", text)
+        if self.on_record is not None:
+            self.on_record(_record(loops[0] if len(loops) == 1 else None, line))
         if len(loops) == 1:
-            self._keep(loops[0], Line(0, time.time(), "INFO", "", text))
+            self._keep(loops[0], line)
 
     def flush(self) -> list[wire.LogBatch]:
         """Return what is kept for the controller, in order."""

@@ -6,6 +6,7 @@ import asyncio
 import os
 import socket
 import time
+from collections import deque
 from collections.abc import Callable
 from importlib.metadata import version
 from typing import Final
@@ -22,8 +23,8 @@ from treadle.telemetry.span_encoding import encode_spans
 from treadle_agent.frames import Spans
 from treadle_agent.supervisor.record import Record
 
-LOGS_KEPT: Final = 500  # records in one batch
-LOGS_S: Final = 1.0
+LOGS_KEPT: Final = 5_000  # records between two batches; what comes on top is dropped
+LOGS_S: Final = 0.5
 
 
 class Sender:
@@ -44,7 +45,7 @@ class Sender:
         self._muted = False
         self._points = 0  # data points of the last metrics
         self._since_ns = time.time_ns()
-        self._records: list[LogRecord] = []
+        self._records: deque[LogRecord] = deque()
         self._resource = resource_of(
             {
                 c.SERVICE_NAME: "treadle-agent",
@@ -92,10 +93,11 @@ class Sender:
         self.exporter.send("traces", encode_spans([span], self._resource), 1)
 
     def log(self, record: LogRecord) -> None:
-        """Send a line that a node logged."""
-        self._records.append(record)
+        """Send a line that a node or the agent logged; from any thread."""
         if len(self._records) >= LOGS_KEPT:
-            self._send_logs()
+            self.exporter.drop("logs", 1)
+        else:
+            self._records.append(record)
 
     async def run(self) -> None:
         """Send metrics every so often, and what is left of logs more often, for ever."""
@@ -126,7 +128,7 @@ class Sender:
         self.exporter.send("metrics", body, self._points)
 
     def _send_logs(self) -> None:
-        records, self._records = self._records, []
+        records = [self._records.popleft() for _ in range(len(self._records))]
         if records and self.exporter.away:
             self.exporter.drop("logs", len(records))
         elif records:

@@ -7,6 +7,8 @@ import logging
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+from treadle_agent.supervisor.tell import LOGGERS
+
 if TYPE_CHECKING:
     from treadle.telemetry.metrics import Family
     from treadle_agent.config import AgentConfig
@@ -27,6 +29,7 @@ class Telemetry:
         self._in_session = in_session
         self._sender: Sender | None = None
         self._page: MetricsPage | None = None
+        self._handler: logging.Handler | None = None
 
     async def start(self) -> None:
         """Begin. Raises ConfigError when the page's address can't be used."""
@@ -44,7 +47,11 @@ class Telemetry:
             )
             self._supervisor.on_spans = self._sender.take
             if config.otlp_logs:
+                from treadle.telemetry.log_handler import TelemetryHandler  # noqa: PLC0415 - the same
+
                 self._supervisor.logs.on_record = self._sender.log
+                self._handler = TelemetryHandler(self._sender.log, besides=LOGGERS)
+                logging.getLogger().addHandler(self._handler)
         if config.http_listen is not None:
             from treadle_agent.telemetry.page import MetricsPage  # noqa: PLC0415 - the same
 
@@ -67,6 +74,8 @@ class Telemetry:
         """Send what is left, for a moment, and close the page."""
         if self._page is not None:
             await self._page.stop()
+        if self._handler is not None:
+            logging.getLogger().removeHandler(self._handler)
         if self._sender is not None:
             await self._sender.stop()
 

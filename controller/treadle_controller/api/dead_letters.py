@@ -39,6 +39,7 @@ def message(namespace: str, queue: str, letter: DeadLetterEntry) -> queue_pb2.De
         attempts=_number(reason.get("attempts")),
         revision=_number(reason.get("revision")),
         dead_time=convert.timestamp(int(letter.id.partition("-")[0]) / 1000),
+        trace_id=str(reason.get("trace_id") or ""),
     )
     _put_item(shown, letter)
     return shown

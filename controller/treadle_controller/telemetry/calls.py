@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Awaitable, Callable, Mapping
 from contextvars import ContextVar
@@ -31,6 +32,14 @@ class Call:
 
 
 calling: ContextVar[Call | None] = ContextVar("treadle_call", default=None)
+
+
+def mark_call(record: logging.LogRecord) -> bool:
+    """Add the ids of the call that is being answered, if it is traced, to a line of the log; a logging filter."""
+    call = calling.get()
+    if call is not None and call.span is not None:
+        record.trace_id, record.span_id = f"{call.span.trace_id:032x}", f"{call.span.span_id:016x}"
+    return True
 
 
 class CallTracing(aio.ServerInterceptor):

@@ -6,6 +6,7 @@ import asyncio
 import os
 import socket
 import time
+from collections import deque
 from collections.abc import Awaitable, Callable
 from importlib.metadata import version
 from typing import Final
@@ -13,11 +14,13 @@ from typing import Final
 from treadle.telemetry import conventions as c
 from treadle.telemetry.encoding import resource_of
 from treadle.telemetry.export import Exporter
+from treadle.telemetry.logs import encode_logs
 from treadle.telemetry.metrics import Family, encode_metrics
+from treadle.telemetry.record import LogRecord
 from treadle.telemetry.span import Span
 from treadle.telemetry.span_encoding import encode_spans
 
-MAX_KEPT: Final = 5_000  # spans between two batches
+MAX_KEPT: Final = 5_000  # spans, or log records, between two batches
 GATHER_S: Final = 0.5
 
 
@@ -29,6 +32,7 @@ class Sender:
         self._interval_s = interval_s
         self._since_ns = time.time_ns()
         self._spans: list[Span] = []
+        self._records: deque[LogRecord] = deque()
         self._resource = resource_of(
             {
                 c.SERVICE_NAME: "treadle-controller",
@@ -46,6 +50,13 @@ class Sender:
             self.exporter.drop("traces", 1)
         else:
             self._spans.append(span)
+
+    def log(self, record: LogRecord) -> None:
+        """Keep a line of the log for the next batch; from any thread."""
+        if self.exporter.away or len(self._records) >= MAX_KEPT:
+            self.exporter.drop("logs", 1)
+        else:
+            self._records.append(record)
 
     async def run(self, families: Callable[[], Awaitable[list[Family]]]) -> None:
         """Send for ever."""
@@ -70,3 +81,6 @@ class Sender:
         spans, self._spans = self._spans, []
         if spans:
             self.exporter.send("traces", encode_spans(spans, self._resource), len(spans))
+        records = [self._records.popleft() for _ in range(len(self._records))]
+        if records:
+            self.exporter.send("logs", encode_logs(records, self._resource), len(records))

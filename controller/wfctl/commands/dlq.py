@@ -131,6 +131,7 @@ def _describe(letter: queue_pb2.DeadLetter) -> None:
         "Error": rows.reason(letter.reason),
         "Attempts": letter.attempts or "",
         "Revision": letter.revision or "",
+        "Trace": letter.trace_id,
     }
     if letter.payload:
         facts["Payload"] = json.dumps(msgspec.to_builtins(decoded(letter.payload)))

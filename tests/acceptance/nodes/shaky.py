@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from typing import Any
 
@@ -30,6 +31,7 @@ class ShakyNode(BlockingNode[Shaky]):
             os.write(book, line.encode())  # at once: several processes write
         finally:
             os.close(book)
+        logging.getLogger("library").warning("number %d, attempt %d", number, attempt)
         if fails:
             message = f"{number} does not work"
             raise ValueError(message)
