@@ -18,7 +18,7 @@ import pytest
 
 from tests.acceptance.documents import ledger, save
 from tests.acceptance.running import Dev, dev, environment
-from tests.otlp import GotSpan, Receiver, receiver
+from tests.otlp import GotSpan, Receiver, receiver, values
 from tests.servers import redis_server
 from treadle.telemetry import conventions as c
 from treadle.telemetry.origin import Origin
@@ -147,7 +147,10 @@ def test_the_loops_of_the_trace_ran_on_two_agents_in_three_pools(spans: dict[byt
 
 
 def test_every_attribute_is_one_of_the_conventions_or_our_own(collector: Receiver, cluster: Dev) -> None:
+    collector.wait(lambda: collector.points and collector.logs, "metrics and logs come too")
     used = {key for span in collector.spans for key in (*span.attributes, *span.resource)}
+    used |= {key for *_, attributes, _ in collector.points for key in attributes}
+    used |= {key for record in collector.logs for key in values(record.attributes)}
     ours = {value for name, value in vars(c).items() if name.isupper() and isinstance(value, str)}
 
     assert used <= ours
@@ -227,7 +230,7 @@ def test_metrics_come_from_agents_and_controller_with_the_true_counts(collector:
         "node": c.NODE,
         "workflow": c.WORKFLOW,
         "queue": c.MESSAGING_DESTINATION_NAME,
-        "outcome": "outcome",
+        "outcome": c.OUTCOME,
     }
 
     def told() -> bool:

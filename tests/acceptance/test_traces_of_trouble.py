@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import grpc
+import msgspec
 import pytest
 
 from tests.acceptance.documents import edges, node, save
@@ -17,13 +18,13 @@ from tests.acceptance.running import Dev, dev, wait_until
 from tests.otlp import GotSpan, Receiver, receiver, values
 from tests.servers import redis_server
 from treadle.telemetry import conventions as c
-from treadle.telemetry.origin import Origin
+from treadle.telemetry.origin import Origin, read_origin
 from treadle.v1 import queue_service_pb2, queue_service_pb2_grpc
 
 NODES = str(Path(__file__).with_name("nodes") / "shaky.py")
 CLIENT = Origin(0x1234_0000_0000_0000_0000_0000_0000_5678, 0xABCD)
 CALL = "treadle.v1.QueueService/PushQueue"
-ONCE, ALWAYS, WELL = 4, 7, 9  # numbers: which fail at their first attempt, which fail, which work
+ONCE, ALWAYS, WELL, READ = 4, 7, 9, 10  # numbers: which fail at their first attempt, which fail, which work
 
 
 def document(book: Path) -> dict[str, Any]:
@@ -170,3 +171,20 @@ def test_the_logs_of_agent_and_controller_come_too_with_the_calls_that_they_belo
     )
     (call,) = world.get("treadle.v1.QueueService/PurgeQueue", trace)
     assert {each.span_id for each in records} == {call.id}
+
+
+def test_whoever_reads_a_queue_from_outside_gets_trace_context_and_baggage_with_each_message(world: World) -> None:
+    assert world.dev.wfctl("pause", "shaky/store").code == 0
+    world.push(READ, (c.TRACEPARENT, CLIENT.traceparent), (c.BAGGAGE, "tenant=x"))
+    with grpc.insecure_channel(world.dev.address) as channel:
+        queues = queue_service_pb2_grpc.QueueServiceStub(channel)
+        request = queue_service_pb2.PeekQueueRequest(name="kept", limit=1)
+        (message,) = wait_until(lambda: queues.PeekQueue(request, timeout=20).messages, "it came through")
+    headers = msgspec.msgpack.decode(message.headers)
+
+    origin = read_origin(headers)
+    assert origin is not None
+    sends = world.get("send kept", origin.trace_id.to_bytes(16, "big"))
+    assert [span.id for span in sends] == [origin.span_id.to_bytes(8, "big")]
+    assert headers[c.BAGGAGE] == "tenant=x"
+    assert world.dev.wfctl("resume", "shaky/store").code == 0

@@ -55,6 +55,9 @@ NODE: Final = "treadle.node"
 USES: Final = "treadle.node.uses"
 ATTEMPT: Final = "treadle.attempt"
 ITERATION: Final = "treadle.iteration"
+STATE: Final = "treadle.state"  # of a loop, in metrics
+OUTCOME: Final = "treadle.outcome"  # of attempts, in metrics
+SIGNAL: Final = "treadle.signal"  # of telemetry's own metrics
 AFTERWARDS: Final = "treadle.afterwards"  # true: not sampled, recorded from what metrics had noted once it had failed
 
 # Values.

@@ -18,7 +18,7 @@ from opentelemetry.proto.common.v1.common_pb2 import InstrumentationScope
 from opentelemetry.proto.metrics.v1 import metrics_pb2 as pb
 from opentelemetry.proto.resource.v1.resource_pb2 import Resource
 
-from treadle.telemetry.conventions import ERROR_TYPE, MESSAGING_DESTINATION_NAME, SCHEMA_URL, SCOPE
+from treadle.telemetry.conventions import MESSAGING_DESTINATION_NAME, OUTCOME, SCHEMA_URL, SCOPE, SIGNAL
 from treadle.telemetry.encoding import pairs
 
 Kind = Literal["counter", "gauge", "histogram"]
@@ -162,5 +162,6 @@ def _attributes(labels: Labels) -> Any:
 _NAMES: Final = {
     **{key: f"treadle.{key}" for key in ("namespace", "workflow", "loop", "replica", "node", "agent", "pool", "state")},
     "queue": MESSAGING_DESTINATION_NAME,
-    "error_type": ERROR_TYPE,
+    "outcome": OUTCOME,
+    "signal": SIGNAL,
 }
