@@ -79,7 +79,7 @@ def _verb(path: tuple[str, ...], command: click.Command, ctx: click.Context) -> 
     text = "\n".join(line.strip() for line in (command.help or "").strip().splitlines())
     parts = [f"## {' '.join(path)}\n\n", f"    {usage}\n\n", f"{text}\n\n", *_options(command, ctx)]
     shown = examples.text(" ".join(path))
-    return [*parts, "```\n", *(f"{line}\n" for line in shown), "```\n\n"] if shown else parts
+    return [*parts, "```sh\n", *(f"{line}\n" for line in shown), "```\n\n"] if shown else parts
 
 
 def _options(command: click.Command, ctx: click.Context) -> list[str]:

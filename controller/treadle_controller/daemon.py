@@ -106,6 +106,7 @@ class Daemon:
         http = HttpServer(leader, telemetry.families)
         running = asyncio.create_task(leader.run(), name="leader")
         telemetry.start()
+        self._catch_signals()  # before anybody is told where we are, and may stop us in order
         try:
             await server.start(config.listen if door is None else door.behind)
             if door is not None:
@@ -135,11 +136,13 @@ class Daemon:
         _log.info("the controller serves gRPC on %s and HTTP on %s", grpc_address, http_address)
         self._notifier.tell("READY=1", f"STATUS=serving on {grpc_address}")
 
-    async def _wait(self, running: asyncio.Task[None]) -> None:
-        """Wait for a signal; a leader that fails takes the process with it."""
+    def _catch_signals(self) -> None:
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._on_signal)
+
+    async def _wait(self, running: asyncio.Task[None]) -> None:
+        """Wait for a signal; a leader that fails takes the process with it."""
         stopping = asyncio.create_task(self._stopping.wait(), name="signals")
         beating = asyncio.create_task(self._feed_watchdog(), name="watchdog")
         holding = asyncio.create_task(self._leadership.hold(), name="leadership")

@@ -9,14 +9,10 @@ from pathlib import Path
 
 import pytest
 
+from tests import pages
 from tests.acceptance.running import ROOT, Dev, environment
 
-README = (ROOT / "README.md").read_text()
-
-
-def blocks(language: str) -> list[str]:
-    """Return the fenced blocks of a language, in order."""
-    return re.findall(rf"^```{language}\n(.*?)^```$", README, re.MULTILINE | re.DOTALL)
+README = "README.md"
 
 
 def run(script: str, folder: Path, **env: str) -> subprocess.CompletedProcess[str]:
@@ -34,10 +30,10 @@ def run(script: str, folder: Path, **env: str) -> subprocess.CompletedProcess[st
 
 
 def test_the_first_workflow_runs_to_its_end(tmp_path: Path) -> None:
-    (tmp_path / "numbers.py").write_text(blocks("python")[0])
-    (tmp_path / "numbers.json").write_text(blocks("json")[0])
+    (tmp_path / "numbers.py").write_text(pages.blocks(README, "python")[0].text)
+    (tmp_path / "numbers.json").write_text(pages.blocks(README, "json")[0].text)
 
-    ran = run(blocks("sh")[0], tmp_path, WF_PORT="0", WF_HTTP_PORT="0")
+    ran = run(pages.blocks(README, "sh")[0].script, tmp_path, WF_PORT="0", WF_HTTP_PORT="0")
 
     assert ran.returncode == 0, ran.stderr
     assert "loop numbers/count committed=" in ran.stdout
@@ -46,40 +42,28 @@ def test_the_first_workflow_runs_to_its_end(tmp_path: Path) -> None:
 
 
 def test_the_commands_of_an_operator_work(cluster: Dev) -> None:
-    ran = run(blocks("sh")[1], cluster.folder, WF_ADDRESS=cluster.address)
+    ran = run(pages.blocks(README, "sh")[1].script, cluster.folder, WF_ADDRESS=cluster.address)
 
     assert ran.returncode == 0, ran.stderr + ran.stdout
 
 
 @pytest.mark.requires("make")
-def test_the_two_commands_are_targets_of_make() -> None:
-    named = re.findall(r"^\$ (make \S+)", blocks("console")[0], re.MULTILINE)
+def test_the_first_command_runs_the_sample(tmp_path: Path) -> None:
+    command = pages.blocks(README, "console")[0].first
+    assert command == "make run"
 
-    assert named == ["make run", "make test"]
-    for command in named:
-        assert subprocess.run([*command.split(), "-n"], cwd=ROOT, capture_output=True, check=False).returncode == 0
+    ran = run(f"{command} --directory {ROOT} ARGS='--for 1s --state-dir {tmp_path} --port 0 --http-port 0'", tmp_path)
+
+    assert ran.returncode == 0, ran.stderr
+    assert "loop host-metrics/sample committed=" in ran.stdout
 
 
 def test_every_page_that_is_linked_is_there() -> None:
-    for page in re.findall(r"\]\((?!https?:)([^)#]+)\)", README):
+    for page in re.findall(r"\]\((?!https?:)([^)#]+)\)", (ROOT / README).read_text()):
         assert (ROOT / page).is_file(), page
 
 
-@pytest.mark.requires("make")
-def test_the_commands_of_the_comparison_are_targets_of_make_and_its_pages_are_there() -> None:
+def test_every_page_that_the_comparison_links_to_is_there() -> None:
     page = ROOT / "deploy" / "comparison.md"
-    text = page.read_text()
-    commands = re.findall(r"^\$ (make [^#\n]+)", text, re.MULTILINE)
-
-    assert len(commands) == 4
-    for command in commands:
-        ran = subprocess.run([*command.split(), "-n"], cwd=ROOT, capture_output=True, check=False)
-        assert ran.returncode == 0, (command, ran.stderr)
-        bench = re.search(r"BENCH=(\w+)", command)
-        assert bench is None or (ROOT / "tests" / "bench" / f"{bench[1]}.py").is_file()
-    for link in re.findall(r"\]\(([^)#]+)", text):
+    for link in re.findall(r"\]\(([^)#]+)\)", page.read_text()):
         assert (page.parent / link).is_file(), link
-
-
-def test_every_command_block_is_run_by_a_test() -> None:
-    assert len(blocks("sh")) == 2

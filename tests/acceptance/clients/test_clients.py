@@ -16,6 +16,7 @@ from tests.acceptance.clients import cpp_suite
 from tests.acceptance.clients.npm import environment
 from tests.acceptance.clients.secured_cluster import ROOT, SecuredCluster
 from tests.acceptance.running import wait_until
+from tests.pages import blocks
 from tests.require import Require
 
 
@@ -41,19 +42,33 @@ def run(*command: str, cwd: Path, env: dict[str, str], load: str = "") -> subpro
     return subprocess.run(command, cwd=cwd, env=known, check=False, capture_output=True, text=True, timeout=90)
 
 
-GUIDE = (ROOT / "protos" / "README.md").read_text()
+PAGE = "protos/README.md"
 
 
-def block(language: str) -> str:
-    """Return the example of a language in the guide to the API."""
-    (found,) = re.findall(rf"^```{language}\n(.*?)^```$", GUIDE, re.MULTILINE | re.DOTALL)
-    return str(found)
+def block(language: str, number: int = 0) -> str:
+    """Return an example of the guide to the API."""
+    return blocks(PAGE, language)[number].text
+
+
+def test_the_guide_calls_by_reflection(secured: SecuredCluster) -> None:
+    secured.apply_queues("reflected", ["orders"])
+    assert secured.wfctl("queue", "push", "orders", "{}", "{}").code == 0
+
+    done = run(sys.executable, "-c", block("python"), cwd=secured.folder, env=secured.environment())
+
+    assert done.returncode == 0, done.stderr
+    *services, depth = done.stdout.splitlines()
+    assert "treadle.v1.QueueService" in services
+    assert depth == "2"
+    assert secured.wfctl("delete", "workflow", "reflected", "--with-queues").code == 0
 
 
 def test_the_examples_of_the_guide_do_what_it_says(secured: SecuredCluster, node: Path) -> None:
     url = secured.controller.redis_url
     secured.apply_queues("guide", ["orders", "bills"])
-    pushed = [run(sys.executable, "-c", block("python"), cwd=secured.folder, env={"REDIS_URL": url}) for _ in range(2)]
+    pushed = [
+        run(sys.executable, "-c", block("python", 1), cwd=secured.folder, env={"REDIS_URL": url}) for _ in range(2)
+    ]
     assert [one.stdout for one in pushed] == ["[b'OK', 1]\n", "[b'DUPLICATE', 1, 1]\n"], pushed[0].stderr
 
     script = secured.folder / "guide.js"
@@ -76,5 +91,5 @@ def test_the_guide_quotes_the_suite_in_cpp() -> None:
 
 
 def test_every_page_that_the_guide_links_to_is_there() -> None:
-    for page in re.findall(r"\]\((?!https?:)([^)#]+)\)", GUIDE):
+    for page in re.findall(r"\]\((?!https?:)([^)#]+)\)", (ROOT / PAGE).read_text()):
         assert (ROOT / "protos" / page).exists(), page

@@ -19,8 +19,8 @@ from tests.integration.deploy.conftest import PYTHONS, is_fit
 from tests.integration.deploy.site import ROOT, Site
 from tests.require import Require
 
-GUIDE: Final = ROOT / "deploy" / "guide-three-hosts.md"
-OPERATE: Final = ROOT / "deploy" / "guide-operate.md"
+GUIDE: Final = ROOT / "deploy/guide-three-hosts.md"
+OPERATE: Final = ROOT / "deploy/guide-operate.md"
 HOSTS: Final = {"control": "10.20.0.1", "web-1": "10.20.0.11", "web-2": "10.20.0.12", "laptop": "10.20.0.20"}
 TOOL: Final = "/opt/treadle/current/bin/treadle-controller"
 LIAR: Final = Path(__file__).with_name("liar.py")

@@ -7,8 +7,10 @@ from pathlib import Path
 
 import pytest
 
+from tests.pages import shell
 from tests.require import Require
 
+PAGES = ("CONTRIBUTING.md", "README.md", "deploy/README.md", "deploy/comparison.md", "tests/README.md")
 TARGETS = ("run", "test", "check", "lint", "protos", "bench", "chaos")
 
 
@@ -78,3 +80,21 @@ def test_bench_names_reach_the_runner(root: Path) -> None:
 
     assert "for name in loop;" in planned
     assert "tests/bench/run.py $name --quick" in planned
+
+
+@pytest.mark.requires("make")
+@pytest.mark.parametrize("page", PAGES)
+def test_the_commands_of_a_page_are_targets_and_tests(root: Path, page: str) -> None:
+    """Make says what it would do, and pytest finds tests: all of them, run here, would run themselves again."""
+    commands = [line for block in shell(page) for line in block.commands()]
+    asked = [line for line in commands if re.match(r"(\w+=\S+ )*(make|pytest) ", line)]
+    assert asked
+
+    for line in asked:
+        if "make" in line.split():
+            done = make(root, *line.split()[1:], "-n")
+            assert done.returncode == 0, (line, done.stderr)
+            bench = re.search(r"BENCH=(\w+)", line)
+            assert bench is None or (root / "tests" / "bench" / f"{bench[1]}.py").is_file(), line
+        for path in re.findall(r"tests/\S+", line):
+            assert list((root / path).glob("test_*.py")) or (root / path).is_file(), line
