@@ -40,14 +40,15 @@ class Joined(NamedTuple):
         return b"".join(self.parts)
 
 
-def _head(count: int) -> bytes:
+def head(count: int) -> bytes:
+    """Return the head of a MessagePack array."""
     return bytes((0x90 | count,)) if count < 16 else b"\xdc" + count.to_bytes(2, "big")
 
 
 def array(items: Sequence[bytes], size: int) -> Joined:
     """Make encoded items of `size` bytes in all one MessagePack array."""
-    head = _head(len(items))
-    return Joined(len(head) + size, [head, *items])
+    first = head(len(items))
+    return Joined(len(first) + size, [first, *items])
 
 
 def entries(items: Sequence[bytes], size: int) -> list[tuple[bytes, Joined]]:

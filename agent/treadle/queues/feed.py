@@ -140,8 +140,7 @@ class Feed:
             try:
                 self.ask_all()
                 self._on_connected()
-                while True:
-                    await self._listen(wire)
+                await self._listen(wire)
             except ConnectionError:
                 await asyncio.sleep(0.01)
             except hiredis.ReplyError as exc:
@@ -152,34 +151,52 @@ class Feed:
                 self._blocked = False
 
     async def _listen(self, wire: Wire) -> None:
+        # Only the end is awaited. What is heard is handed out in the callback, and what is asked next goes out there
+        # too: a task would do either a turn of the event loop later, while the loops wait for this thread to be done.
+        end: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._ask_next(wire, end)
+        await end
+
+    def _ask_next(self, wire: Wire, end: asyncio.Future[None]) -> None:
         asked = self._asked = {r.queue: r for r in self._hot if not r.full and not r.repairing}
         keys = [self._keys.queue(queue) for queue in asked]
         cursors = [reader.cursor for reader in asked.values()]
-        self._blocked = True
-        streams = (self._bell, *keys, self._bell_id, *cursors)
         by_key = dict(zip((k.encode() for k in keys), asked.values(), strict=True))
+        streams = (self._bell, *keys, self._bell_id, *cursors)
+        command = pack("XREAD", "COUNT", self._count, "BLOCK", BLOCK_MS, "STREAMS", *streams)
+        self._blocked = True
+        wire.send(command, partial(self._heard, wire, end, by_key))
 
-        def heard(answer: Any) -> None:
-            # Not after the await: the loops that wait would wake a turn of the event loop later.
-            self._blocked = False
-            self.wakes += 1
+    def _heard(self, wire: Wire, end: asyncio.Future[None], by_key: dict[bytes, Reader], answer: Any) -> None:
+        if end.done():
+            return
+        self._blocked = False
+        if answer is GONE:
+            end.set_exception(ConnectionError("the connection was lost"))
+            return
+        if isinstance(answer, hiredis.ReplyError):
+            end.set_exception(answer)
+            return
+        self.wakes += 1
+        try:
             if answer:
                 self._hand_out(answer, by_key)
-
-        command = ("XREAD", "COUNT", self._count, "BLOCK", BLOCK_MS, "STREAMS", *streams)
-        await request(wire, *command, first=heard)
+            self._ask_next(wire, end)
+        except Exception as exc:  # noqa: BLE001 - raised where the end is awaited
+            end.set_exception(exc)
 
     def _hand_out(self, answer: list[Any], by_key: dict[bytes, Reader]) -> None:
-        before = sum(reader.fetched for reader in by_key.values())
-        longest = 0
+        longest = size = 0
         for key, entries in answer:
             reader = by_key.get(key)
             if reader is None:
                 self._rang(entries)
             else:
                 longest = max(longest, len(entries))
+                size -= reader.fetched
                 self._deliver(reader, entries)
-        self._adapt(longest, sum(reader.fetched for reader in by_key.values()) - before)
+                size += reader.fetched
+        self._adapt(longest, size)
 
     def _adapt(self, longest: int, size: int) -> None:
         if size > _BYTES[1]:

@@ -35,7 +35,7 @@ class Writer(NamedTuple):
 class Contents:
     """The iterations of a group, sorted by what they touch."""
 
-    __slots__ = ("completes", "dead", "last_push", "pushes", "ranges", "state")
+    __slots__ = ("completes", "dead", "last_push", "pushes", "ranges", "size", "state")
 
     def __init__(self, iterations: Sequence[Iteration]) -> None:
         self.ranges: Ranges = {}
@@ -44,6 +44,7 @@ class Contents:
         self.dead: list[DeadLetter] = []
         self.completes = False
         self.last_push: tuple[int, int] | None = None  # when known: see last_push below
+        self.size: int | None = None  # bytes pushed, when known
         self._gather(iterations)
 
     def _gather(self, iterations: Sequence[Iteration]) -> None:
@@ -101,7 +102,7 @@ def arguments(
         args += (node, name, "D" if value is None else "S", value or b"")
     args.append(len(pushes))
     for queue, items in pushes.items():
-        size = sum(map(len, items))
+        size = sum(map(len, items)) if contents.size is None else contents.size
         packed = envelope.entries(items, size)
         last = contents.last_push or last_push(iterations, queue)
         args += (queue, len(items), size, *last, len(packed), *chain.from_iterable(packed))

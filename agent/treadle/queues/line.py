@@ -22,11 +22,14 @@ Trouble = (OSError, TimeoutError, hiredis.ReplyError, QueueError)
 class Line:
     """See the module. `greet` runs on every new connection before anybody else may use it."""
 
-    def __init__(self, url: str, namespace: str, name: str, greet: Callable[[Wire], Awaitable[None]]) -> None:
+    def __init__(
+        self, url: str, namespace: str, name: str, greet: Callable[[Wire], Awaitable[None]], *, shared: bool = False
+    ) -> None:
         self._url = url
         self._namespace = namespace
         self._name = name
         self._greet = greet
+        self._shared = shared  # other threads send on it too
         self.wire: Wire | None = None
         self.up = asyncio.Event()
         self.trouble: str | None = None  # why it is not up, for people
@@ -53,7 +56,7 @@ class Line:
         wire = None
         try:
             server = await locate(self._url, self._namespace)
-            wire = await connect(server, lost.set, name=self._name)
+            wire = await connect(server, lost.set, name=self._name, shared=self._shared)
             await self._greet(wire)
         except Trouble as exc:
             self._report(str(exc) or type(exc).__name__)

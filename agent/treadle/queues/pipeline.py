@@ -23,6 +23,7 @@ from treadle.queues.answers import Remedy, remedy
 from treadle.queues.envelope import pack
 from treadle.queues.group import Contents, Iteration, Ranges, Writer, arguments, fit
 from treadle.queues.plain import Plain, Short, size
+from treadle.queues.stencil import Stencil
 
 MAX_ITERATIONS = 2000
 MAX_BYTES = 1024 * 1024
@@ -30,6 +31,7 @@ BACKOFF_S = (0.1, 1.0)
 FULL_LOOK_S = 5.0  # a ring for room that got lost costs no more than this
 
 _SIZE = itemgetter(5)  # of an iteration
+_UNBOUNDED = (-1, -1)
 _NONE: frozenset[str] = frozenset()
 
 _LOST = {
@@ -78,6 +80,7 @@ class Pipeline:
         "_rang",
         "_rooms",
         "_seq",
+        "_stencil",
         "_weigh",
         "_writer",
         "astray",
@@ -120,6 +123,7 @@ class Pipeline:
         self._epoch, self.inc, self._seq = fence
         self._nonce_root = nonce_root
         self._built = 0
+        self._stencil: Stencil | None = None  # made with the first plain commit
         self._weigh = weigh
         self._rooms: dict[str, tuple[int, int]] = {}
         self._rang: frozenset[str] = _NONE  # rings for room since the last sending
@@ -215,9 +219,21 @@ class Pipeline:
         group = self._take()
         self._built += 1
         seq, nonce = self._seq + 1, f"{self._nonce_root}{self._built}".encode()
+        return Commit(seq, nonce, group, self._fill_in(seq, nonce, group) or self._pack(seq, nonce, group))
+
+    def _fill_in(self, seq: int, nonce: bytes, group: Group) -> bytes | None:
+        contents, freed = group.contents, 0
+        if contents.size is None:
+            return None
+        if self._stencil is None:
+            self._stencil = Stencil(self._writer, self._epoch, *self.plain)
+        for queue, span in contents.ranges.items():
+            freed = self._weigh(queue, span[0], span[1])
+        return self._stencil.fill_in(self.inc, seq, nonce, len(group.iterations), contents, freed)
+
+    def _pack(self, seq: int, nonce: bytes, group: Group) -> bytes:
         fence = (self._epoch, self.inc, seq, nonce)
-        args = arguments(self._writer, fence, group.iterations, group.contents, self._weigh)
-        return Commit(seq, nonce, group, pack(args))
+        return pack(arguments(self._writer, fence, group.iterations, group.contents, self._weigh))
 
     def _take(self) -> Group:
         # Each line is one step for the interpreter: the loop appends at the end meanwhile.
@@ -250,7 +266,7 @@ class Pipeline:
 
     def _crowded(self, contents: Contents) -> bool:
         for queue, items in contents.pushes.items():
-            messages, size = self._rooms.get(queue, (-1, -1))
+            messages, size = self._rooms.get(queue, _UNBOUNDED)
             if 0 <= messages < len(items) or (size >= 0 and size < sum(map(len, items))):
                 return True
         return False

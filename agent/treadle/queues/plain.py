@@ -41,6 +41,11 @@ class Plain(NamedTuple):
 
     def contents(self, group: Sequence[Any]) -> Contents | None:
         """Sort a group of plain iterations of one kind; None when it is something else."""
+        first, last = group[0], group[-1]
+        if type(first) is type(last) is int and group == list(range(first, last + 1)):
+            contents = Contents(())
+            contents.ranges[self.reads], contents.size = [first, last], 0
+            return contents
         kinds = set(map(type, group))
         if kinds == {bytes}:
             return self._sorted((), group)
@@ -53,6 +58,7 @@ class Plain(NamedTuple):
 
     def _sorted(self, numbers: Sequence[int], items: Sequence[bytes]) -> Contents:
         contents = Contents(())
+        contents.size = sum(map(len, items))
         if numbers:
             contents.ranges[self.reads] = ranges(numbers)
         if items:
@@ -77,4 +83,6 @@ def ranges(numbers: Sequence[int]) -> list[int]:
 
 def size(contents: Contents) -> int:
     """Return the bytes that plain iterations pushed."""
+    if contents.size is not None:
+        return contents.size
     return sum(sum(map(len, items)) for items in contents.pushes.values())

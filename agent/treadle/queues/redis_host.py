@@ -52,14 +52,16 @@ class RedisHost:
     `expected_id` is the namespace's id in Redis as the controller knows it; with another one no loop opens.
     """
 
-    def __init__(self, url: str, namespace: str, host_name: str, *, expected_id: str | None = None) -> None:
+    def __init__(
+        self, url: str, namespace: str, host_name: str, *, expected_id: str | None = None, threaded: bool = False
+    ) -> None:
         self.namespace = namespace
         self.keys = Keys(namespace)
         # Two processes never share a doorbell, not even one after the other.
         self.name = re.sub(r"[^A-Za-z0-9._-]", "-", host_name)[:64] + "~" + secrets.token_hex(4)
         self.wrong: TenureLost | None = None
         self._id = expected_id
-        self._commits = Line(url, namespace, f"treadle-commit-{self.name}", self._greet)
+        self._commits = Line(url, namespace, f"treadle-commit-{self.name}", self._greet, shared=threaded)
         self._feed = Feed(
             self.keys,
             self.name,
@@ -74,6 +76,7 @@ class RedisHost:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._thread = 0
         self._stopped = False
+        self._hand = threading.Lock()  # held by the thread that asks a pipeline what is due
         self._side: set[asyncio.Task[None]] = set()
         self._before_send = failpoints.armed("commit.before-send")
         self._after_send = failpoints.armed("commit.after-send")
@@ -84,7 +87,7 @@ class RedisHost:
         """Return a started host that runs in a thread of its own. Raises QueueError like `start`."""
         from treadle.queues.redis_thread import ThreadedRedisHost  # noqa: PLC0415 it imports this module
 
-        return ThreadedRedisHost(RedisHost(url, namespace, host_name, expected_id=expected_id))
+        return ThreadedRedisHost(RedisHost(url, namespace, host_name, expected_id=expected_id, threaded=True))
 
     @property
     def trouble(self) -> str | None:
@@ -241,7 +244,30 @@ class RedisHost:
     # Commits
 
     def _kick(self, tenure: RedisTenure) -> None:
-        self._from_anywhere(self._flush, tenure)
+        if threading.get_ident() == self._thread or not self._flush_here(tenure):
+            self._from_anywhere(self._flush, tenure)
+
+    def _flush_here(self, tenure: RedisTenure) -> bool:
+        """Send what is due from the loop's own thread: a turn less than through ours. False when that can't be done.
+
+        Only the pipeline's `due` may be called here. A loop asks when nothing flies, so we do nothing else to its
+        pipeline meanwhile; should we ask for what is due at the same moment, one of us gets nothing.
+        """
+        wire = self._commits.wire
+        if wire is None or not wire.direct or tenure.lost is not None:
+            return False
+        with self._hand:
+            commit = tenure.pipeline.due(time.monotonic())
+        if commit is None:
+            return False
+        if self._before_send is not None:
+            self._before_send()
+        if not wire.send_directly(commit.payload, partial(self._answered, tenure, commit)):
+            # It counts as sent. Should it be sent again before this, it is there twice, which changes nothing.
+            self._from_anywhere(self._transmit, (tenure, commit))
+        if self._after_send is not None:
+            self._after_send()
+        return True
 
     def _want(self, reader: Reader) -> None:
         self._from_anywhere(self._feed.want, reader)
@@ -261,11 +287,12 @@ class RedisHost:
             return
         pipeline = tenure.pipeline
         now = time.monotonic()
-        commit = pipeline.due(now)
+        with self._hand:
+            commit = pipeline.due(now)
         if commit is not None:
             if self._before_send is not None:
                 self._before_send()
-            self._commits.send(commit.payload, partial(self._answered, tenure, commit))
+            self._transmit((tenure, commit))
             if self._after_send is not None:
                 self._after_send()
         elif pipeline.flying is None and (now >= pipeline.not_before or not pipeline.waiting):
@@ -277,6 +304,10 @@ class RedisHost:
         elif now < pipeline.not_before:
             loop = asyncio.get_running_loop()
             loop.call_later(pipeline.not_before - now, self._flush, tenure)
+
+    def _transmit(self, sending: tuple[RedisTenure, Commit]) -> None:
+        tenure, commit = sending
+        self._commits.send(commit.payload, partial(self._answered, tenure, commit))
 
     def _answered(self, tenure: RedisTenure, commit: Commit, answer: Any) -> None:
         pipeline = tenure.pipeline

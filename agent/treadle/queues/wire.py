@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import socket
+import threading
 from collections import deque
 from collections.abc import Callable
 from typing import Any, Final, cast
@@ -30,14 +32,30 @@ Callback = Callable[[Any], None]
 
 
 class Wire(asyncio.Protocol):
-    """See the module. Made by `connect`."""
+    """See the module. Made by `connect`.
 
-    def __init__(self, on_lost: Callable[[], None]) -> None:
+    A `shared` wire may be written to by other threads as well: see `send_directly`. It writes at once or keeps what is
+    to follow itself, so that it knows when nothing is ahead of the next call. It needs uvloop, whose transports write
+    without letting another thread in.
+    """
+
+    def __init__(self, on_lost: Callable[[], None], *, shared: bool = False) -> None:
         self._reader = hiredis.Reader(notEnoughData=_MORE)
         self._calls: deque[Callback] = deque()
         self._transport: asyncio.Transport | None = None
         self._on_lost = on_lost
+        self._shared = shared
+        self._lock = threading.Lock()  # held while a call takes its place in the row
+        self._loop = asyncio.get_running_loop()
+        self._socket: socket.socket | None = None  # the transport's, once more: of a shared wire
+        self._held: list[bytes] = []  # to be written, in this order, after what the transport has
+        self._holds = 0  # answers are handed out, or the transport has enough
         self.answers = 0
+
+    @property
+    def direct(self) -> bool:
+        """Whether other threads may send on it."""
+        return self._socket is not None
 
     @property
     def waiting(self) -> int:
@@ -47,17 +65,81 @@ class Wire(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Take the transport."""
         self._transport = cast("asyncio.Transport", transport)
+        if self._shared and transport.get_extra_info("ssl_object") is None:
+            self._transport.set_write_buffer_limits(high=0)  # it writes at once, and says so when it could not
+            self._socket = socket.socket(fileno=os.dup(transport.get_extra_info("socket").fileno()))
+            self._socket.setblocking(False)
 
     def send(self, payload: bytes, callback: Callback) -> None:
         """Send packed bytes; the callback gets the answer, an error reply, or GONE."""
         if self._transport is None:
             callback(GONE)
-            return
-        self._calls.append(callback)
-        self._transport.write(payload)
+        elif self._socket is None:
+            self._calls.append(callback)
+            self._transport.write(payload)
+        else:
+            with self._lock:
+                self._calls.append(callback)
+                if self._holds or self._held:
+                    self._held.append(payload)
+                else:
+                    self._transport.write(payload)
+
+    def send_directly(self, payload: bytes, callback: Callback) -> bool:
+        """Send from any thread, without a turn of the event loop; False when that can't be done now."""
+        with self._lock:
+            if self._socket is None or self._holds or self._held:
+                return False
+            self._calls.append(callback)
+            try:
+                sent = self._socket.send(payload)
+            except OSError:
+                sent = 0  # not now, or never again: the event loop finds out
+            if sent == len(payload):
+                return True
+            self._held.append(payload[sent:])
+        with contextlib.suppress(RuntimeError):  # the event loop is closed: nobody waits for the answer
+            self._loop.call_soon_threadsafe(self._write_held)
+        return True
+
+    def _write_held(self) -> None:
+        with self._lock:
+            if self._held and not self._holds and self._transport is not None:
+                held, self._held = self._held, []
+                self._transport.write(b"".join(held))
+
+    def _hold(self) -> None:
+        with self._lock:
+            self._holds += 1
+
+    def _release(self) -> None:
+        with self._lock:
+            self._holds -= 1
+        if self._held:
+            self._write_held()
+
+    def pause_writing(self) -> None:
+        """Keep what is sent from now on. Called by the transport while it writes, so under the lock."""
+        if self._socket is not None:
+            self._holds += 1
+
+    def resume_writing(self) -> None:
+        """Go on writing."""
+        if self._socket is not None:
+            self._release()
 
     def data_received(self, data: bytes) -> None:
         """Hand out the answers that are complete."""
+        if self._socket is None:
+            self._hand_out(data)
+            return
+        self._hold()  # what is sent in return to many answers is written in one piece
+        try:
+            self._hand_out(data)
+        finally:
+            self._release()
+
+    def _hand_out(self, data: bytes) -> None:
         reader = self._reader
         try:
             reader.feed(data)
@@ -75,8 +157,10 @@ class Wire(asyncio.Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 the reason changes nothing
         """Tell everybody who waits that there will be no answer."""
-        self._transport = None
-        calls, self._calls = self._calls, deque()
+        with self._lock:
+            self._transport = None
+            self._close_socket()
+            calls, self._calls = self._calls, deque()
         for callback in calls:
             callback(GONE)
         self._on_lost()
@@ -86,8 +170,14 @@ class Wire(asyncio.Protocol):
         if self._transport is not None:
             self._transport.abort()
 
+    def _close_socket(self) -> None:
+        if self._socket is not None:
+            self._socket.close()
+            self._socket = None
+
     def close_copy(self) -> None:
         """Close the connection's descriptor in a fork of this process; the original keeps its own."""
+        self._close_socket()
         if self._transport is not None:
             sock = self._transport.get_extra_info("socket")
             if sock is not None:
@@ -95,10 +185,12 @@ class Wire(asyncio.Protocol):
                     os.close(sock.fileno())
 
 
-async def connect(server: Server, on_lost: Callable[[], None], *, name: str, timeout_s: float = 5.0) -> Wire:
+async def connect(
+    server: Server, on_lost: Callable[[], None], *, name: str, shared: bool = False, timeout_s: float = 5.0
+) -> Wire:
     """Open a connection and log in. Raises OSError, TimeoutError or hiredis.ReplyError."""
     loop = asyncio.get_running_loop()
-    wire = Wire(on_lost)
+    wire = Wire(on_lost, shared=shared)
     async with asyncio.timeout(timeout_s):
         if server.path:
             await loop.create_unix_connection(lambda: wire, server.path)

@@ -6,7 +6,7 @@ import dataclasses
 
 import pytest
 
-from tests.queue_world import World, loop, polled, push, settle, spec, take, until
+from tests.queue_world import World, item, loop, polled, settle, spec, take, until
 from treadle.queues.codec import decode_item
 from treadle.queues.redis_tenure import RedisTenure
 from treadle.queues.tenure import Suspicion
@@ -17,11 +17,11 @@ PATIENT = Suspicion(suspect=("q", 4), max_deliveries=3, node="in", revision="7")
 
 @pytest.fixture
 def filled(world: World) -> World:
-    """Return a world with ten messages in a queue."""
+    """Return a world with ten messages in a queue, in one entry."""
     world.do(lambda admin: admin.enter_writers({"q": [A]}))
     world.assign(A, B)
     writer = world.host().open(spec(A, writes=["q"]))
-    push(writer, "q", range(1, 11))
+    writer.append((), [("q", item(n)) for n in range(1, 11)])
     settle(writer)
     return world
 

@@ -1,0 +1,70 @@
+"""Plain commits as bytes: what is the same in each of them is packed once, the rest is filled in.
+
+A loop that is idle most of the time builds a commit with cold caches, where every step of the interpreter counts; so
+this writes out what group.arguments and envelope.pack say about a plain group, to the byte.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from treadle.queues.envelope import MAX_ENTRY_BYTES, MAX_ENTRY_MESSAGES, head
+from treadle.queues.group import Contents, Writer
+
+_NO_INPUT: Final = 18  # arguments of a commit that neither reads nor pushes
+_INPUT: Final = 5
+_OUTPUT: Final = 8
+
+
+def _bulk(raw: bytes) -> bytes:
+    return b"$%d\r\n%b\r\n" % (len(raw), raw)
+
+
+def _number(number: int) -> bytes:
+    raw = b"%d" % number
+    return b"$%d\r\n%b\r\n" % (len(raw), raw)
+
+
+_NONE: Final = _number(0)
+_ONE: Final = _number(1)
+
+
+class Stencil:
+    """The plain commits of one writer under one epoch."""
+
+    __slots__ = ("_acknowledge", "_commit", "_host", "_pushes", "_reads")
+
+    def __init__(self, writer: Writer, epoch: int, reads: str, pushes: str) -> None:
+        key = f"{writer.prefix}l:{writer.loop}"
+        names = b"".join(_bulk(name.encode()) for name in (key, writer.prefix, writer.loop))
+        who = _ONE + names + _number(epoch)
+        self._commit = _bulk(b"FCALL") + _bulk(b"treadle_commit") + who
+        self._acknowledge = _bulk(b"FCALL") + _bulk(b"treadle_acknowledge") + who
+        self._host = _NONE + _bulk(writer.host.encode())
+        self._reads = _ONE + _bulk(reads.encode())
+        self._pushes = _ONE + _bulk(pushes.encode())
+
+    def fill_in(
+        self, inc: int, seq: int, nonce: bytes, iterations: int, contents: Contents, freed: int
+    ) -> bytes | None:
+        """Return a commit; None when the contents are not of the usual kind. `freed` are the bytes of what was read."""
+        size, last = contents.size, contents.last_push
+        if size is None or size > MAX_ENTRY_BYTES or iterations > MAX_ENTRY_MESSAGES:
+            return None
+        fence = b"%b%b%b%b" % (_number(inc), _number(seq), _bulk(nonce), _number(iterations))
+        count, reads = _NO_INPUT, _NONE
+        for span in contents.ranges.values():
+            if len(span) > 2:
+                return None
+            count += _INPUT
+            reads = b"%b%b%b%b%b" % (self._reads, _number(freed), _ONE, _number(span[0]), _number(span[1]))
+        if last is None:
+            return b"*%d\r\n%b%b%b%b%b" % (count, self._acknowledge, fence, self._host, reads, _NONE * 4)
+        (items,) = contents.pushes.values()
+        messages, array = _number(len(items)), head(len(items))
+        out = b"*%d\r\n%b%b%b%b%b%b%b%b%b%b%b%b$%d\r\n%b" % (
+            *(count + _OUTPUT, self._commit, fence, self._host, reads, _NONE),
+            *(self._pushes, messages, _number(size), _number(last[0]), _number(last[1]), _ONE, messages),
+            *(len(array) + size, array),
+        )
+        return b"".join((out, *items, b"\r\n", _NONE, _NONE))
