@@ -29,6 +29,7 @@ from treadle.queues.line import Line
 from treadle.queues.pipeline import Commit
 from treadle.queues.reader import Reader
 from treadle.queues.redis_tenure import RedisTenure
+from treadle.queues.watch import Watch
 from treadle.queues.wire import GONE, Wire, request
 
 if TYPE_CHECKING:
@@ -211,7 +212,7 @@ class RedisHost:
 
     async def _tick(self) -> None:
         kept = time.monotonic()
-        watch = {self._commits: _Watch(_STUCK_S), self._feed.line: _Watch(_LISTEN_STUCK_S)}
+        watch = {self._commits: Watch(_STUCK_S), self._feed.line: Watch(_LISTEN_STUCK_S)}
         while True:
             await asyncio.sleep(_TICK_S)
             now = time.monotonic()
@@ -402,22 +403,6 @@ def _is_behind(suspect: tuple[str, int], found: Incarnation) -> bool:
     """Whether a message was committed after all."""
     queue, number = suspect
     return any(read.queue == queue and not read.counted and read.first > number for read in found.reads)
-
-
-class _Watch:
-    """Notices that a connection owes answers and gives none."""
-
-    def __init__(self, patience_s: float) -> None:
-        self._patience_s = patience_s
-        self._seen = -1
-        self._since = 0.0
-
-    def look(self, wire: Wire, now: float) -> bool:
-        """Return whether it is stuck."""
-        if not wire.waiting or wire.answers != self._seen:
-            self._seen, self._since = wire.answers, now
-            return False
-        return now - self._since > self._patience_s
 
 
 def _after_fork() -> None:
