@@ -35,6 +35,10 @@ class Incarnation:
     nonce_root: str
     state: dict[str, dict[str, bytes]] = field(default_factory=dict)
 
+    def has_passed(self, queue: str, number: int) -> bool:
+        """Whether a message was committed by an incarnation before."""
+        return any(read.queue == queue and not read.counted and read.first > number for read in self.reads)
+
 
 def request(keys: Keys, spec: TenureSpec, inc: int, nonce: str, host: str) -> tuple[Any, ...]:
     """Return the call that raises the incarnation from `inc`."""

@@ -171,9 +171,8 @@ class RedisHost:
         """Put a guard before the readers if a message may have ended the incarnation before."""
         suspicion, suspect = tenure.spec.suspicion, tenure.spec.suspicion.suspect
         tails = {read.queue: read.tail for read in found.reads if read.counted or read.tail > read.first}
-        if suspect is None and not (suspicion.careful and found.unclean and tails):
-            return
-        if suspect is not None and _is_behind(suspect, found):
+        careful = suspicion.careful and found.unclean and tails
+        if found.has_passed(*suspect) if suspect is not None else not careful:
             return
         ask = partial(self._from_anywhere, partial(self._ask_guard, tenure))
         tenure.guard = Guard(tenure, suspicion, tails, tenure.spec.max_in_flight, ask)
@@ -249,26 +248,17 @@ class RedisHost:
             self._from_anywhere(self._flush, tenure)
 
     def _flush_here(self, tenure: RedisTenure) -> bool:
-        """Send what is due from the loop's own thread: a turn less than through ours. False when that can't be done.
-
-        Only the pipeline's `due` may be called here. A loop asks when nothing flies, so we do nothing else to its
-        pipeline meanwhile; should we ask for what is due at the same moment, one of us gets nothing.
-        """
+        """Send what is due from the loop's own thread, a turn sooner than from ours. False when that can't be done."""
+        # Only `due` may be called here. A loop asks when nothing flies, so we do nothing else to its pipeline
+        # meanwhile; should we ask for what is due at the same moment, one of us gets nothing.
         wire = self._commits.wire
-        if wire is None or not wire.direct or tenure.lost is not None:
+        if not (wire is not None and wire.direct and tenure.lost is None):
             return False
         with self._hand:
             commit = tenure.pipeline.due(time.monotonic())
-        if commit is None:
-            return False
-        if self._before_send is not None:
-            self._before_send()
-        if not wire.send_directly(commit.payload, partial(self._answered, tenure, commit)):
-            # It counts as sent. Should it be sent again before this, it is there twice, which changes nothing.
-            self._from_anywhere(self._transmit, (tenure, commit))
-        if self._after_send is not None:
-            self._after_send()
-        return True
+        if commit is not None:
+            self._send(tenure, commit, wire)
+        return commit is not None
 
     def _want(self, reader: Reader) -> None:
         self._from_anywhere(self._feed.want, reader)
@@ -291,11 +281,7 @@ class RedisHost:
         with self._hand:
             commit = pipeline.due(now)
         if commit is not None:
-            if self._before_send is not None:
-                self._before_send()
-            self._transmit((tenure, commit))
-            if self._after_send is not None:
-                self._after_send()
+            self._send(tenure, commit)
         elif pipeline.flying is None and (now >= pipeline.not_before or not pipeline.waiting):
             # Nothing waited a moment ago. The loop's thread may append at any point of these lines.
             tenure.asked = False
@@ -306,9 +292,17 @@ class RedisHost:
             loop = asyncio.get_running_loop()
             loop.call_later(pipeline.not_before - now, self._flush, tenure)
 
-    def _transmit(self, sending: tuple[RedisTenure, Commit]) -> None:
-        tenure, commit = sending
-        self._commits.send(commit.payload, partial(self._answered, tenure, commit))
+    def _send(self, tenure: RedisTenure, commit: Commit, directly: Wire | None = None) -> None:
+        if self._before_send is not None:
+            self._before_send()
+        heard = partial(self._answered, tenure, commit)
+        if directly is None:
+            self._commits.send(commit.payload, heard)
+        elif not directly.send_directly(commit.payload, heard):
+            # It counts as sent. Should it be sent again before this, it is there twice, which changes nothing.
+            self._from_anywhere(partial(self._commits.send, commit.payload), heard)
+        if self._after_send is not None:
+            self._after_send()
 
     def _answered(self, tenure: RedisTenure, commit: Commit, answer: Any) -> None:
         pipeline = tenure.pipeline
@@ -319,7 +313,7 @@ class RedisHost:
             return
         done = pipeline.answered(answer, time.monotonic())
         if done is not None:
-            self._settle(tenure, done)
+            tenure.settle(done)
             if self._after_answer is not None:
                 self._after_answer()
         elif pipeline.lost is not None:
@@ -330,15 +324,6 @@ class RedisHost:
             self._commits.abort()  # it comes back to where the namespace is now
         self._flush(tenure)
         tenure.wake()
-
-    def _settle(self, tenure: RedisTenure, commit: Commit) -> None:
-        for queue, ranges in commit.ranges.items():
-            tenure.readers[queue].committed(ranges)
-        tenure.settled_bytes += commit.size
-        tenure.committed += commit.counted
-        tenure.settled += len(commit.iterations)
-        if tenure.awaited:
-            tenure.tell()
 
     async def _refence(self, tenure: RedisTenure) -> None:
         pipeline = tenure.pipeline
@@ -351,7 +336,7 @@ class RedisHost:
         tenure.inc = found.inc
         done = pipeline.refenced(found.inc, found.seq, found.nonce, time.monotonic())
         if done is not None:
-            self._settle(tenure, done)
+            tenure.settle(done)
         self._flush(tenure)
         tenure.wake()
 
@@ -397,12 +382,6 @@ class RedisHost:
                 line.wire = None
         for tenure in self._tenures.values():
             tenure.lost = TenureLost("This process is a copy of the one that runs the loop.", reason="forked")
-
-
-def _is_behind(suspect: tuple[str, int], found: Incarnation) -> bool:
-    """Whether a message was committed after all."""
-    queue, number = suspect
-    return any(read.queue == queue and not read.counted and read.first > number for read in found.reads)
 
 
 def _after_fork() -> None:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from treadle.queues.group import Writer
 from treadle.queues.latch import Latch
-from treadle.queues.pipeline import Pipeline
+from treadle.queues.pipeline import Commit, Pipeline
 from treadle.queues.plain import Plain
 from treadle.queues.reader import Reader
 from treadle.queues.tenure import Batch, DeadLetter, TenureSpec
@@ -110,6 +110,16 @@ class RedisTenure:
             self.awaited = deque()
         self.awaited.append((self._appended, call))
         self.tell()  # the answer may have come before we waited for it
+
+    def settle(self, commit: Commit) -> None:
+        """Take note that a commit is done."""
+        for queue, ranges in commit.ranges.items():
+            self.readers[queue].committed(ranges)
+        self.settled_bytes += commit.size
+        self.committed += commit.counted
+        self.settled += len(commit.iterations)
+        if self.awaited:
+            self.tell()
 
     def tell(self) -> None:
         """Tell those whose iterations are settled. In the host's thread and the loop's."""
