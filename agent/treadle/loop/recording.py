@@ -10,7 +10,6 @@ iteration w/l                  the whole; links to where its message comes from,
 
 from __future__ import annotations
 
-from contextlib import contextmanager
 from time import perf_counter_ns, time_ns
 from typing import TYPE_CHECKING, Any, Final
 
@@ -23,7 +22,7 @@ from treadle.telemetry.origin import Origin, new_trace_id, read_origin
 from treadle.telemetry.span import Kind, Span
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Mapping
 
     from treadle.headers import MessageHeaders
     from treadle.loop.step import Step
@@ -113,21 +112,26 @@ class Recording:
 
     # Executions and attempts.
 
-    @contextmanager
-    def executing(self, step: Step, attempt: int) -> Iterator[None]:
-        """Record one attempt of a step; what it does meanwhile belongs to it."""
+    def executing(self, step: Step, attempt: int) -> _Executing:
+        """Record one attempt of a step for the length of a `with`; what it does meanwhile belongs to it."""
+        return _Executing(self, step, attempt)
+
+    def began(self, step: Step, attempt: int) -> object | None:
+        """Begin an attempt of a step; returns what `ended` wants back."""
         self._enter(step, attempt)
+        if self._sending:
+            return None  # no code of anybody's that might ask
         span = self._under()
-        token = attach(set_span_in_context(NonRecordingSpan(SpanContext(span.trace_id, span.span_id, False, _SAMPLED))))
-        try:
-            yield
-        except BaseException as exc:
-            self.failed(exc, perf_counter_ns(), attempt)
-            raise
-        else:
-            self._succeeded()
-        finally:
+        return attach(set_span_in_context(NonRecordingSpan(SpanContext(span.trace_id, span.span_id, False, _SAMPLED))))
+
+    def ended(self, token: Any, error: BaseException | None, attempt: int) -> None:
+        """End an attempt, which raised or did not."""
+        if token is not None:
             detach(token)
+        if error is None:
+            self._succeeded()
+        else:
+            self.failed(error, perf_counter_ns(), attempt)
 
     def missed(self, step: Step, start: int) -> None:
         """Begin the execution of a step that failed before it was known that it would be recorded."""
@@ -261,3 +265,20 @@ class Recording:
         span.error, span.attributes[c.ERROR_TYPE] = shown(error)[:1_000], type(error).__name__
         story = {c.EXCEPTION_TYPE: type(error).__name__, c.EXCEPTION_MESSAGE: span.error}
         span.events = [(span.end, c.EXCEPTION, story)]
+
+
+class _Executing:
+    """A class, since what `contextmanager` makes takes three times as long."""
+
+    __slots__ = ("_attempt", "_recording", "_step", "_token")
+
+    def __init__(self, recording: Recording, step: Step, attempt: int) -> None:
+        self._recording = recording
+        self._step = step
+        self._attempt = attempt
+
+    def __enter__(self) -> None:
+        self._token = self._recording.began(self._step, self._attempt)
+
+    def __exit__(self, kind: object, error: BaseException | None, traceback: object) -> None:
+        self._recording.ended(self._token, error, self._attempt)
