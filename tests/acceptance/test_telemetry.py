@@ -1,4 +1,4 @@
-"""Three loops in three pools on two agents, and what a collector gets of them."""
+"""Three loops in three pools on two agents, and what a collector gets of them, in part by way of another one."""
 
 from __future__ import annotations
 
@@ -19,6 +19,8 @@ import pytest
 from tests.acceptance.documents import ledger, save
 from tests.acceptance.running import Dev, dev, environment
 from tests.otlp import GotSpan, Receiver, receiver, values
+from tests.require import Require
+from tests.rotel import rotel
 from tests.servers import redis_server
 from treadle.telemetry import conventions as c
 from treadle.telemetry.origin import Origin
@@ -34,8 +36,9 @@ def collector() -> Iterator[Receiver]:
 
 
 @pytest.fixture(scope="module")
-def cluster(collector: Receiver, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Dev]:
+def cluster(require: Require, collector: Receiver, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Dev]:
     """Return a cluster that traces everything, with a workflow that has run to its end."""
+    require.module("rotel")
     folder = tmp_path_factory.mktemp("traced")
     settings = {
         "TREADLE_AGENT_OTLP_ENDPOINT": collector.endpoint,
@@ -49,7 +52,14 @@ def cluster(collector: Receiver, tmp_path_factory: pytest.TempPathFactory) -> It
         "TREADLE_CONTROLLER_TRACES_RATIO": "1.0",
         "TREADLE_CONTROLLER_TRACES_PER_SECOND": "0",
     }
-    with redis_server("valkey") as server, dev(folder, "--redis", server.url, **settings) as running:
+    (folder / "rotel").mkdir()
+    with (
+        redis_server("valkey") as server,
+        rotel(folder / "rotel", collector.endpoint) as forwarding,
+        dev(folder, "--redis", server.url, **settings) as running,
+    ):
+        # What the second agent sends goes through a collector that others wrote.
+        settings |= {"TREADLE_AGENT_OTLP_ENDPOINT": forwarding}
         second = {"TREADLE_AGENT_NAME": "second", "TREADLE_AGENT_LABELS": "zone=b", "TREADLE_AGENT_REDIS": server.url}
         with agent(running, {**settings, **second}, folder / "second.log"):
             document = ledger("traced", limit=COUNT)

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
-import socket
-import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -12,6 +9,7 @@ import pytest
 
 from tests.otlp import Receiver, receiver
 from tests.require import Require
+from tests.rotel import rotel
 from treadle.telemetry import conventions as c
 from treadle.telemetry.counts import Counts
 from treadle.telemetry.encoding import resource_of
@@ -29,14 +27,6 @@ RESOURCE = resource_of({c.SERVICE_NAME: "treadle-agent", c.SERVICE_INSTANCE_ID: 
 FOREIGN = Origin(0xABC, 0xDEF)
 
 
-def free_ports(count: int) -> list[int]:
-    held = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
-    ports = [each.getsockname()[1] for each in held]
-    for each in held:
-        each.close()
-    return ports
-
-
 @pytest.fixture
 def backend() -> Iterator[Receiver]:
     with receiver() as running:
@@ -44,37 +34,21 @@ def backend() -> Iterator[Receiver]:
 
 
 @pytest.fixture
-def rotel(require: Require, backend: Receiver, tmp_path: Path) -> Iterator[str]:
+def endpoint(require: Require, backend: Receiver, tmp_path: Path) -> Iterator[str]:
     """Return the endpoint of a rotel that forwards to the backend."""
     require.module("rotel")
-    found = importlib.util.find_spec("rotel")
-    assert found is not None
-    assert found.origin is not None
-    grpc_port, http_port = free_ports(2)
-    command = [
-        *(str(Path(found.origin).parent / "rotel-agent"), "start"),
-        *("--pid-file", str(tmp_path / "pid"), "--log-file", str(tmp_path / "log")),
-        *("--otlp-grpc-endpoint", f"127.0.0.1:{grpc_port}", "--otlp-http-endpoint", f"127.0.0.1:{http_port}"),
-        *("--exporter", "otlp", "--otlp-exporter-protocol", "grpc", "--otlp-exporter-endpoint", backend.endpoint),
-        *("--batch-timeout", "200ms"),
-    ]
-    with (tmp_path / "output").open("wb") as output:
-        process = subprocess.Popen(command, stdout=output, stderr=output)
-    try:
-        yield f"http://127.0.0.1:{grpc_port}"
-    finally:
-        process.kill()
-        process.wait()
+    with rotel(tmp_path, backend.endpoint) as running:
+        yield running
 
 
-def test_traces_metrics_and_logs_come_out_as_they_went_in(rotel: str, backend: Receiver) -> None:
+def test_traces_metrics_and_logs_come_out_as_they_went_in(endpoint: str, backend: Receiver) -> None:
     span = Span("process q", 5, start=10, kind=Kind.CONSUMER, parent_id=7, links=(FOREIGN,), attributes={c.LOOP: "l"})
     span.end, span.error = 20, "broken"
     status = loop_pb2.LoopStatus(loop=loop_pb2.LoopRef(namespace="n", workflow="w", loop="l"), committed=42)
     loops = LoopFamilies()
     loops.add(status, Counts())
     points, count = encode_metrics(loops.all, RESOURCE, since_ns=1, now_ns=2)
-    exporter = Exporter(rotel)
+    exporter = Exporter(endpoint)
     exporter.start()
     exporter.send("traces", encode_spans([span], RESOURCE), 1)
     exporter.send("metrics", points, count)
