@@ -21,18 +21,22 @@ import venv
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
-from typing import Any, Final, NamedTuple
+from typing import Any, Final, NamedTuple, TypeVar
 
 import redis
 
+T = TypeVar("T")
 ROOT: Final = Path(__file__).resolve().parents[2]
 ENVIRONMENTS: Final = ROOT / ".peers"
 PROGRAMS: Final = Path(__file__).parent / "peers"
 KILLED: Final = 6_000  # messages of the run with the kill
 HALF_WAY: Final = KILLED // 2 + 137  # not where a batch of a thousand ends
 WARM: Final = 10
-PATIENCE_S: Final = 60.0  # without any progress
+PATIENCE_S: Final = 30.0  # without any progress
 CALM_S: Final = 15.0  # three times what peers wait before they take over a message
+AT_MOST_S: Final = 40.0  # altogether: some take minutes, a message every few seconds
+SETTLED_S: Final = 7.0  # the same once all have come: another copy may be on its way
+FAILURES: Final = (OSError, RuntimeError, subprocess.CalledProcessError)  # a peer that stands still is a TimeoutError
 
 
 class Peer(NamedTuple):
@@ -40,15 +44,27 @@ class Peer(NamedTuple):
 
     name: str
     packages: tuple[str, ...] = ()  # none: this project's own environment
-    messages: int = 20_000
+    messages: int = 10_000
     arguments: tuple[str, ...] = ()  # of its producer
     program: str = ""  # when it is not named like the peer
+
+
+class Toll(NamedTuple):
+    """What a kill cost."""
+
+    lost: int
+    doubled: int
+    moving: bool = False  # there was still a message now and then when the time was over
+
+    def __str__(self) -> str:
+        lost = f"not back after {AT_MOST_S:.0f} s" if self.lost and self.moving else "lost"
+        return f"{self.lost} {lost}, {self.doubled} doubled"
 
 
 _QUICKER: Final = ("hiredis", "uvloop")
 _BULLMQ: Final = ("bullmq@6.7.0", "ioredis@5")
 PEERS: Final = (
-    Peer("celery", ("celery[redis]==5.7.0", *_QUICKER), 10_000),
+    Peer("celery", ("celery[redis]==5.7.0", *_QUICKER), 5_000),
     Peer("dramatiq", ("dramatiq[redis]==2.2.1", *_QUICKER)),
     Peer("arq", ("arq==0.28.0", *_QUICKER)),
     Peer("saq", ("saq[redis]==0.26.4", "typing_extensions", *_QUICKER)),
@@ -57,6 +73,11 @@ PEERS: Final = (
     Peer("bullmq_addbulk", _BULLMQ, 40_000, ("bulk",), "bullmq"),
     Peer("streams", (), 500_000),
 )
+
+
+def named(name: str) -> Peer:
+    """Return a peer."""
+    return next(peer for peer in PEERS if peer.name == name)
 
 
 def command(peer: Peer) -> list[str]:
@@ -153,10 +174,8 @@ def rate(peer: Peer, url: str) -> float:
             return notes.stat().st_size // 8
 
         with _worker(peer, environment):
-            warm = _producer(peer, WARM, environment)
-            _go(warm)
+            _produce(peer, WARM, environment)
             _until(lambda: handled() >= WARM, handled, peer.name)
-            warm.wait()
             producer = _producer(peer, peer.messages, environment)
             began = time.monotonic()
             _go(producer)
@@ -166,51 +185,68 @@ def rate(peer: Peer, url: str) -> float:
     return peer.messages / took
 
 
-def killed(peer: Peer, url: str) -> tuple[int, int]:
+def killed(peer: Peer, url: str) -> Toll:
     """Return how many messages were lost and how many doubled by a kill of the worker at half way."""
     client: Any = redis.Redis.from_url(url)
     client.flushall()
     environment = _environment(url)
-    producer = _producer(peer, KILLED, environment)
-    _go(producer)
-    producer.wait()
+    _produce(peer, KILLED, environment)
 
     def moved() -> int:
         return int(client.llen("out"))
 
+    def arrived() -> Toll:
+        return tally((n for n in map(int, client.lrange("out", 0, -1)) if n < KILLED), KILLED)
+
+    def calm_for(calm_s: float, until: float) -> bool:
+        since, before = time.monotonic(), moved()
+        while time.monotonic() - since < (calm_s if arrived().lost else SETTLED_S):
+            time.sleep(0.2)
+            if moved() != before:
+                since, before = time.monotonic(), moved()
+            if time.monotonic() > until:
+                return False
+        return True
+
     with _worker(peer, environment):
         _until(lambda: moved() >= HALF_WAY, moved, peer.name)
     with _worker(peer, environment):
-        since, before = time.monotonic(), moved()
-        while time.monotonic() - since < CALM_S:
-            time.sleep(0.1)
-            if moved() != before:
-                since, before = time.monotonic(), moved()
-    return tally((int(n) for n in client.lrange("out", 0, -1)), KILLED)
+        until = time.monotonic() + AT_MOST_S
+        calm = calm_for(SETTLED_S, until)
+        if arrived().lost:  # some look after a dead worker's messages only when new ones come
+            _produce(peer, WARM, {**environment, "PEER_FIRST": str(KILLED)})
+            calm = calm_for(CALM_S, until + CALM_S)
+    return arrived()._replace(moving=not calm)
+
+
+def _produce(peer: Peer, count: int, environment: dict[str, str]) -> None:
+    producer = _producer(peer, count, environment)
+    _go(producer)
+    producer.wait()
 
 
 def rates(url: str) -> dict[str, float]:
     """Return messages per second of every peer that this machine can run; says which it can't."""
+    return _of_each(PEERS, lambda peer: rate(peer, url))
+
+
+def kills(url: str) -> dict[str, Toll]:
+    """Return lost and doubled messages of every peer that this machine can run; says which it can't."""
+    # Another producer changes nothing about the worker.
+    return _of_each((peer for peer in PEERS if not peer.arguments), lambda peer: killed(peer, url))
+
+
+def _of_each(peers: Iterable[Peer], measure: Callable[[Peer], T]) -> dict[str, T]:
     found = {}
-    for peer in PEERS:
+    for peer in peers:
         try:
-            found[peer.name] = rate(peer, url)
-        except (OSError, subprocess.CalledProcessError) as exc:
+            found[peer.name] = measure(peer)
+        except FAILURES as exc:
             print(f"{peer.name} is left out: {exc}", file=sys.stderr)
     return found
 
 
-def kills(url: str) -> dict[str, tuple[int, int]]:
-    """Return lost and doubled messages of every peer that this machine can run."""
-    found = {}
-    for peer in PEERS:
-        if not peer.arguments:  # another producer changes nothing about the worker
-            with contextlib.suppress(OSError, subprocess.CalledProcessError):
-                found[peer.name] = killed(peer, url)
-    return found
-
-
-def tally(numbers: Iterable[int], count: int) -> tuple[int, int]:
+def tally(numbers: Iterable[int], count: int) -> Toll:
     """Return how many of the messages never came, and how many came once too often."""
     seen = Counter(numbers)
-    return count - len(seen), sum(seen.values()) - len(seen)
+    return Toll(count - len(seen), sum(seen.values()) - len(seen))

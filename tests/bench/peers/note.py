@@ -14,12 +14,13 @@ import sys
 from collections.abc import Callable
 
 URL = os.environ["PEER_URL"]
+FIRST = int(os.environ.get("PEER_FIRST", "0"))  # number of the producer's first message
 VISIBILITY_S = 5  # after which an unacknowledged message is another worker's
 
 
 def message(n: int) -> dict[str, object]:
-    """Return the n-th message: 200 bytes."""
-    return {"n": n, "name": "x" * 60, "value": 1.5, "sent": 1_700_000_000_000_000_000, "text": "y" * 84}
+    """Return the n-th message of this producer: 200 bytes."""
+    return {"n": FIRST + n, "name": "x" * 60, "value": 1.5, "sent": 1_700_000_000_000_000_000, "text": "y" * 84}
 
 
 def _noting() -> Callable[[int], object]:

@@ -11,7 +11,9 @@ const connection = { host: url.hostname, port: Number(url.port), password: decod
 const visibility = 5000;
 const options = { removeOnComplete: true };
 
-const message = (n) => ({ n, name: "x".repeat(60), value: 1.5, sent: 1.7e18, text: "y".repeat(84) });
+const first = Number(process.env.PEER_FIRST || 0);
+
+const message = (n) => ({ n: first + n, name: "x".repeat(60), value: 1.5, sent: 1.7e18, text: "y".repeat(84) });
 
 function noting() {
   const path = process.env.PEER_NOTES;

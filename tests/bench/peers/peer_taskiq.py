@@ -11,7 +11,14 @@ from taskiq.api import run_receiver_task
 from taskiq_redis import RedisStreamBroker
 
 AT_ONCE = 100
-broker = RedisStreamBroker(URL, idle_timeout=VISIBILITY_S * 1000, consumer_id="0", xread_count=1000)
+broker = RedisStreamBroker(
+    URL,
+    idle_timeout=VISIBILITY_S * 1000,
+    unacknowledged_batch_size=1000,
+    consumer_id="0",
+    xread_count=1000,
+    xread_block=200,
+)
 
 
 @broker.task(task_name="take")
