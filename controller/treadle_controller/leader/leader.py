@@ -41,7 +41,7 @@ _TICK_S: Final = 0.1
 _PROBE_S: Final = 0.05
 _TAIL_DEADLINE_S: Final = 60.0  # a tail that can't work its queue off is let go then; the messages stay
 _RETRY_WRITE_S: Final = 1.0
-_RECORD_S: Final = 10.0
+_RECORD_S: Final = 1.0
 _SAVE_S: Final = 2.0  # events of loops: whoever reads the store has them written first, and thousands go at a time
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import sqlite3
 import subprocess
 from pathlib import Path
 
@@ -201,6 +202,31 @@ async def test_a_redis_with_an_older_snapshot_is_told_of_and_gets_new_epochs(tmp
                 assert agent.goodbye is None  # the namespace is the same
         finally:
             assert process.stop() == 0
+
+
+def test_the_last_beat_is_on_disk_within_a_few(tmp_path: Path) -> None:
+    """A controller that dies together with Redis knows how far Redis has been."""
+    with redis_server() as server:
+        process = ControllerProcess(tmp_path, server.url)
+        process.start()
+        try:
+            began, seen = _beat(server), {_recorded(tmp_path)}
+
+            def twice() -> bool:
+                seen.add(_recorded(tmp_path))
+                return len(seen) == 3
+
+            eventually(twice)
+            assert _beat(server) - began < 15  # seconds, as the controller counts them
+        finally:
+            assert process.stop() == 0
+
+
+def _recorded(folder: Path) -> int:
+    with sqlite3.connect(folder / "controller.db") as store:
+        found = store.execute("SELECT value FROM counters WHERE name = 'beat'").fetchone()
+    store.close()
+    return int(found[0]) if found else 0
 
 
 def _beat(server: TestServer) -> int:
