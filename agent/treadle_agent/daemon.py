@@ -24,6 +24,7 @@ from typing import TYPE_CHECKING, Final
 import uvloop
 from google.protobuf.timestamp_pb2 import Timestamp
 
+from treadle.endings import end
 from treadle.errors import ConfigError, TreadleError
 from treadle.v1 import agent_pb2, event_pb2, loop_pb2
 from treadle.v1 import dispatcher_service_pb2 as wire
@@ -193,10 +194,7 @@ class Agent:
                     await self._session.acted()
 
     async def _end(self) -> None:
-        for task in self._tasks:
-            task.cancel()
-        if self._tasks:
-            await asyncio.wait(self._tasks)
+        await end(*self._tasks)
         if self._session is not None:
             await self._session.stop()
         await self._supervisor.stop()

@@ -14,6 +14,7 @@ from typing import Final
 
 from sqlalchemy import Connection
 
+from treadle.endings import end
 from treadle.queues.admin import QueueAdmin
 from treadle_controller.access.authority import Authority
 from treadle_controller.access.door import Door, TlsFiles
@@ -120,8 +121,7 @@ class Daemon:
             if door is not None:
                 await door.close()
             await http.stop()
-            running.cancel()
-            await asyncio.gather(running, return_exceptions=True)
+            await end(running)
             await _save(leader)
             await telemetry.stop()
 

@@ -18,6 +18,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from treadle import failpoints
+from treadle.endings import end
 from treadle.errors import QueueError, TenureLost
 from treadle.queues import incarnation
 from treadle.queues.feed import Feed
@@ -120,9 +121,7 @@ class RedisHost:
             with contextlib.suppress(QueueError, TimeoutError):
                 if self._commits.up.is_set():
                     await self._commits.ask("DEL", self.keys.doorbell(self.name), timeout_s=0.5)
-            task.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await task
+            await end(task)
         self._lose_all("stopped", "The host of this loop was stopped.")
         _hosts.discard(self)
 

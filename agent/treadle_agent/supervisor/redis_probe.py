@@ -12,6 +12,7 @@ from typing import Final
 import redis.asyncio
 from redis.exceptions import RedisError
 
+from treadle.endings import end
 from treadle.errors import QueueError
 from treadle.queues.keys import Keys
 from treadle.queues.locate import locate
@@ -56,15 +57,12 @@ class RedisProbe:
     async def stop(self) -> None:
         task, self._task = self._task, None
         if task is not None:
-            task.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await task
+            await end(task)
         await self._hang_up()
 
     async def _watch(self, before: asyncio.Task[None] | None) -> None:
         if before is not None:
-            before.cancel()
-            await asyncio.wait([before])
+            await end(before)
             await self._hang_up()  # it may have been in the middle of an answer
         while True:
             self._learn(await self._ask())
