@@ -11,6 +11,7 @@ agents_held    agents in session that beat at the scaled interval with the statu
                they run, none of them lost or asked to come again while it is measured; and with it
 get_ms         p99 of GetWorkflow of a workflow of ten loops meanwhile
 rss_mib        the controller's resident memory at the end of that
+return_1000_s  see control_return: from the start of a controller that was killed until 1,000 agents are back
 """
 
 from __future__ import annotations
@@ -25,10 +26,12 @@ import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import IO, Any, Final, Self
+from typing import Any, Final, Self
 
 import grpc
 
+from tests.bench import control_return
+from tests.bench.control_crowd import agents, environment
 from tests.servers import redis_server
 from treadle.v1 import (
     agent_pb2,
@@ -38,7 +41,6 @@ from treadle.v1 import (
     workflow_service_pb2_grpc,
 )
 
-ROOT: Final = Path(__file__).resolve().parents[2]
 LOOPS: Final = 10_000
 _START_S: Final = 30.0
 _PLACING_AGENTS: Final = 1_000
@@ -58,6 +60,7 @@ def main(*, quick: bool) -> dict[str, Any]:
         bench.connect(held, telling=True)
         bench.place("large")
         figures |= bench.hold(held, seconds=10.0 if quick else 60.0)
+    figures["return_1000_s"] = control_return.main()
     return {"bench": "control", "ratios": {}, "figures": {name: round(value, 3) for name, value in figures.items()}}
 
 
@@ -75,7 +78,7 @@ class Bench:
             folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="treadle-bench-")))
             redis = stack.enter_context(redis_server())
             self.address, self._pid = stack.enter_context(controller(folder, redis.url))
-            self._agents = stack.enter_context(_child("tests.bench.control_agents"))
+            self._agents = stack.enter_context(agents())
             options = [("grpc.max_receive_message_length", -1)]
             channel = stack.enter_context(grpc.insecure_channel(self.address, options=options))
             self._workflows = workflow_service_pb2_grpc.WorkflowServiceStub(channel)
@@ -89,7 +92,7 @@ class Bench:
     def connect(self, count: int, *, telling: bool) -> None:
         """Have agents connect; returns when all have their full set. `telling`: their beats carry statuses."""
         order = {"address": self.address, "first": self._connected, "count": count, "slots": self._slots}
-        self._tell(do="connect", **order, telling=telling)
+        self._agents.tell(do="connect", **order, telling=telling)
         self._connected += count
 
     def place(self, name: str, loops: int = LOOPS) -> float:
@@ -98,13 +101,13 @@ class Bench:
         document = json.dumps({"name": name, "nodes": [_loop(number) for number in range(loops)], "edges": []})
         request = workflow_service_pb2.ApplyWorkflowRequest(document=document.encode())
         accepted = self._workflows.ApplyWorkflow(request).workflow.update_time
-        last: float = self._tell(do="await", loops=self._loops)["at"]
+        last: float = self._agents.tell(do="await", loops=self._loops)["at"]
         return last - accepted.seconds - accepted.nanos / 1e9
 
     def hold(self, agents: int, seconds: float) -> dict[str, float]:
         """Beat for a while and ask for a workflow again and again."""
         self.place("small", 10)
-        before, lost = self._tell(do="count"), self._lost()
+        before, lost = self._agents.tell(do="count"), self._lost()
         request = workflow_service_pb2.GetWorkflowRequest(name="small")
         deadline = time.monotonic() + seconds
         took_ms: list[float] = []
@@ -113,7 +116,7 @@ class Bench:
             self._workflows.GetWorkflow(request)
             took_ms.append((time.perf_counter() - begun) * 1000)
             time.sleep(0.01)
-        after = self._tell(do="count")
+        after = self._agents.tell(do="count")
         beats = (after["beats"] - before["beats"]) / seconds
         if after["sessions"] != agents or after["live"] != agents or self._lost() != lost or self._ready() != agents:
             raise AssertionError(f"of {agents} agents not all were held: {after['live']}, {after['goodbyes'][:3]}")
@@ -140,15 +143,6 @@ class Bench:
             if not token:
                 return count
 
-    def _tell(self, **order: Any) -> dict[str, Any]:
-        send, receive = self._agents
-        send.write(json.dumps(order) + "\n")
-        send.flush()
-        answer: dict[str, Any] = json.loads(receive.readline())
-        if "error" in answer:
-            raise AssertionError(answer["error"])
-        return answer
-
 
 def _loop(number: int) -> dict[str, Any]:
     data = {"uses": "bench.source", "pool": "asyncio"}
@@ -163,9 +157,9 @@ def controller(folder: Path, redis_url: str) -> Iterator[tuple[str, int]]:
     profile = os.environ.get("TREADLE_BENCH_PROFILE")
     python = [sys.executable, *(["-m", "cProfile", "-o", profile] if profile else [])]
     command = [*python, "-m", "treadle_controller", "--store", f"sqlite:///{folder}/controller.db", *listen]
-    environment = {**_environment(), "TREADLE_CONTROLLER_REDIS": redis_url}
+    with_redis = {**environment(), "TREADLE_CONTROLLER_REDIS": redis_url}
     log = (folder / "controller.log").open("wb")
-    with log, subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, stderr=log) as process:
+    with log, subprocess.Popen(command, env=with_redis, stdout=subprocess.DEVNULL, stderr=log) as process:
         try:
             deadline = time.monotonic() + _START_S
             while not addresses.exists():
@@ -176,24 +170,6 @@ def controller(folder: Path, redis_url: str) -> Iterator[tuple[str, int]]:
         finally:
             process.terminate()
             process.wait()
-
-
-@contextlib.contextmanager
-def _child(module: str) -> Iterator[tuple[IO[str], IO[str]]]:
-    command = [sys.executable, "-m", module]
-    with subprocess.Popen(
-        command, env=_environment(), stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
-    ) as child:
-        if child.stdin is None or child.stdout is None:
-            raise AssertionError("no pipes")
-        try:
-            yield child.stdin, child.stdout
-        finally:
-            child.kill()
-
-
-def _environment() -> dict[str, str]:
-    return {**os.environ, "PYTHONPATH": f"{ROOT}:{ROOT / 'controller'}:{ROOT / 'agent'}"}
 
 
 def _rss_mib(pid: int) -> float:

@@ -2,13 +2,16 @@
 
 `python -m tests.bench.control_agents` is told on stdin what to do, one JSON object a line, and answers so on stdout:
 
-    {"do": "connect", "address": ..., "first": 0, "count": 1000, "slots": 100, "telling": true}
+    {"do": "connect", "address": ..., "first": 0, "count": 1000, "slots": 100, "telling": true, "returning": false}
                                          -> when all have their full set; `telling`: beats carry statuses
     {"do": "await", "loops": 10000}      -> {"at": ...} when so many loops in all are acknowledged
-    {"do": "count"}                      -> {"live": ..., "sessions": ..., "beats": ..., "goodbyes": [...]}
+    {"do": "await sets", "each": 2}      -> {"at": ...} when all have got a full set so many times, and are live
+    {"do": "await beats", "each": 12}    -> when each has had so many heartbeats answered in its newest session
+    {"do": "count"}                      -> {"live": ..., "sessions": ..., "beats": ..., "goodbyes": [...], ...}
 
 Each agent has a channel of its own, as a real one has. It acknowledges what it is assigned at once, in one report
 per message, and beats as it is told to, with a status of each loop that it runs where figures change (`telling`).
+When its session ends it comes back as a real one does (`returning`), and says what it runs.
 """
 
 from __future__ import annotations
@@ -18,7 +21,7 @@ import json
 import random
 import sys
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from typing import Any, Final
 
 import grpc
@@ -34,6 +37,7 @@ OPTIONS: Final = (
     ("grpc.max_receive_message_length", -1),
 )
 _AT_ONCE: Final = 50  # that connect at the same time
+_BACKOFF_S: Final = (0.1, 8.0)  # doubled from the first to the second; the delay is anything below
 _STATES: Final = {loop_pb2.DESIRED_STATE_PAUSED: loop_pb2.LOOP_STATE_PAUSED}
 NODE_TYPE: Final = node_type_pb2.NodeType(
     uses="bench.source", role=node_type_pb2.NODE_ROLE_PRODUCER, schema_json='{"type": "object"}'
@@ -47,11 +51,15 @@ class Crowd:
         self.agents: list[SimulatedAgent] = []
         self.acknowledged: dict[tuple[str, str, int], int] = {}  # replica -> epoch
         self.last_at = 0.0  # wall clock: the newest acknowledgement of a replica that had none
+        self.last_set_at = 0.0  # wall clock: the newest full set
+        self.given = self.taken = 0  # assignments that are new to an agent, and that it has to give up
         self.changed = asyncio.Event()
 
-    async def connect(self, address: str, first: int, count: int, slots: int, *, telling: bool) -> None:
+    async def connect(
+        self, address: str, first: int, count: int, slots: int, *, telling: bool, returning: bool = False
+    ) -> None:
         names = [f"agent-{number}" for number in range(first, first + count)]
-        new = [SimulatedAgent(self, address, name, slots, telling=telling) for name in names]
+        new = [SimulatedAgent(self, address, name, slots, telling=telling, returning=returning) for name in names]
         self.agents += new
         gate = asyncio.Semaphore(_AT_ONCE)
         await asyncio.gather(*(agent.start(gate) for agent in new))
@@ -64,10 +72,20 @@ class Crowd:
             self.changed.set()
 
     async def reach(self, loops: int) -> float:
-        while len(self.acknowledged) < loops:
+        await self._until(lambda: len(self.acknowledged) >= loops)
+        return self.last_at
+
+    async def reach_sets(self, each: int) -> float:
+        await self._until(lambda: all(agent.live and agent.sets >= each for agent in self.agents))
+        return self.last_set_at
+
+    async def reach_beats(self, each: int) -> None:
+        await self._until(lambda: all(agent.live and agent.answered_now >= each for agent in self.agents))
+
+    async def _until(self, condition: Callable[[], bool]) -> None:
+        while not condition():
             self.changed.clear()
             await self.changed.wait()
-        return self.last_at
 
     def count(self) -> dict[str, Any]:
         return {
@@ -75,20 +93,28 @@ class Crowd:
             "sessions": sum(agent.sessions for agent in self.agents),
             "beats": sum(agent.answered for agent in self.agents),
             "goodbyes": [agent.goodbye for agent in self.agents if agent.goodbye],
+            "given": self.given,
+            "taken": self.taken,
         }
 
 
 class SimulatedAgent:
-    """One agent with one session; it never comes back when that ends."""
+    """One agent with one session at a time."""
 
-    def __init__(self, crowd: Crowd, address: str, name: str, slots: int, *, telling: bool) -> None:
+    def __init__(
+        self, crowd: Crowd, address: str, name: str, slots: int, *, telling: bool, returning: bool = False
+    ) -> None:
         self.live = False
         self.sessions = 0
+        self.sets = 0  # full ones
         self.answered = 0  # heartbeats
+        self.answered_now = 0  # those of this session
         self.goodbye = ""
         self._crowd = crowd
         self._telling = telling
-        self._channel = aio.insecure_channel(address, options=OPTIONS)
+        self._returning = returning
+        self._backoff_s = _BACKOFF_S[0]
+        self._address = address
         self._name = name
         self._slots = agent_pb2.Slots(thread=slots, process=slots, asyncio=slots)
         self._outgoing: asyncio.Queue[pb.SessionRequest] = asyncio.Queue()
@@ -101,28 +127,52 @@ class SimulatedAgent:
 
     async def start(self, gate: asyncio.Semaphore) -> None:
         async with gate:
-            hello = pb.Hello(
-                agent=self._name, boot_id=self._name, version="bench", slots=self._slots, node_types=[NODE_TYPE]
-            )
-            self._outgoing.put_nowait(pb.SessionRequest(hello=hello))
             self._tasks.append(asyncio.create_task(self._run(), name=self._name))
             await self._complete.wait()
-            if not self.live:
-                raise ConnectionError(self.goodbye)
 
     async def _run(self) -> None:
-        call: Any = dispatcher_service_pb2_grpc.DispatcherServiceStub(self._channel).Session(self._requests())
+        await self._run_session()
+        while self._returning or not self.sessions:
+            await asyncio.sleep(self._backoff_s * random.random())
+            self._backoff_s = min(2 * self._backoff_s, _BACKOFF_S[1])
+            if await self._is_heard():
+                await self._run_session()
+
+    async def _is_heard(self) -> bool:
+        """Whether anybody listens: a channel that fails takes 10 ms of a process that a thousand agents share."""
+        host, _, port = self._address.rpartition(":")
+        try:
+            _, writer = await asyncio.open_connection(host, int(port))
+        except OSError:
+            return False
+        writer.close()
+        return True
+
+    async def _run_session(self) -> None:
+        hello = pb.Hello(
+            agent=self._name,
+            boot_id=self._name,
+            version="bench",
+            slots=self._slots,
+            node_types=[NODE_TYPE],
+            running=self._statuses.values(),
+        )
+        self._session, self._outgoing = "", asyncio.Queue()
+        self._outgoing.put_nowait(pb.SessionRequest(hello=hello))
+        # To close a channel, grpc looks at all tasks of the process, those of a thousand agents: it is dropped instead.
+        channel = aio.insecure_channel(self._address, options=OPTIONS)
+        requests = self._requests(self._outgoing)
+        call: Any = dispatcher_service_pb2_grpc.DispatcherServiceStub(channel).Session(requests)
         try:
             async for message in call:
                 self._take(message)
         except grpc.RpcError as exc:
             self.goodbye = f"{self._name}: {exc.code()}: {exc.details()}"
         self.live = False
-        self._complete.set()
 
-    async def _requests(self) -> AsyncIterator[pb.SessionRequest]:
+    async def _requests(self, outgoing: asyncio.Queue[pb.SessionRequest]) -> AsyncIterator[pb.SessionRequest]:
         while True:
-            request = await self._outgoing.get()
+            request = await outgoing.get()
             request.session_id = self._session
             yield request
 
@@ -136,6 +186,8 @@ class SimulatedAgent:
                 self._crowd.acknowledge(self._reports.pop(message.report_answer.sequence, []))
             case "heartbeat_answer":
                 self.answered += 1
+                self.answered_now += 1
+                self._crowd.changed.set()
             case "goodbye":
                 self.goodbye = f"{self._name}: {message.goodbye.reason.code}"
 
@@ -143,11 +195,16 @@ class SimulatedAgent:
         self._session = welcome.session_id
         self.live = True
         self.sessions += 1
+        self.answered_now = 0
+        self._backoff_s = _BACKOFF_S[0]
         interval_s = welcome.heartbeat_interval.ToTimedelta().total_seconds()
-        self._tasks.append(asyncio.create_task(self._beat(interval_s), name=f"{self._name} beat"))
+        for beating in self._tasks[1:]:
+            beating.cancel()
+        self._tasks[1:] = [asyncio.create_task(self._beat(self._session, interval_s), name=f"{self._name} beat")]
 
     def _assigned(self, message: pb.Assignments) -> None:
         statuses = [_status(one) for one in message.set]
+        self._compare(message, statuses)
         self._statuses.update({_key(one): one for one in statuses})
         if statuses:
             self._sequence += 1
@@ -155,12 +212,24 @@ class SimulatedAgent:
             report = pb.Report(sequence=self._sequence, statuses=statuses)
             self._outgoing.put_nowait(pb.SessionRequest(report=report))
         if message.kind == pb.ASSIGNMENTS_KIND_COMPLETE:
+            self.sets += 1
+            self._crowd.last_set_at = time.time()
+            self._crowd.changed.set()
             self._complete.set()
 
-    async def _beat(self, interval_s: float) -> None:
+    def _compare(self, message: pb.Assignments, statuses: list[loop_pb2.LoopStatus]) -> None:
+        """Count what is new of a message, and what it takes away."""
+        told = {_key(one): one.epoch for one in statuses}
+        had = {key: one.epoch for key, one in self._statuses.items()}
+        self._crowd.given += sum(1 for key, epoch in told.items() if had.get(key) != epoch)
+        self._crowd.taken += len(message.releases)
+        if message.kind == pb.ASSIGNMENTS_KIND_COMPLETE:
+            self._crowd.taken += sum(1 for key in had if key not in told)
+
+    async def _beat(self, session: str, interval_s: float) -> None:
         sequence = 0
         await asyncio.sleep(interval_s * random.random())  # as agents drift apart
-        while self.live:
+        while self.live and self._session == session:
             sequence += 1
             statuses = self._statuses.values() if self._telling else ()
             beat = pb.Heartbeat(sequence=sequence, statuses=statuses, redis_reachable=True)
@@ -194,13 +263,14 @@ async def serve() -> None:
         answer: dict[str, Any] = {}
         match order.pop("do"):
             case "connect":
-                try:
-                    await crowd.connect(**order)
-                except ConnectionError as exc:
-                    answer["error"] = str(exc)
+                await crowd.connect(**order)
             case "await":
                 answer["at"] = await crowd.reach(order["loops"])
                 answer |= crowd.count()
+            case "await sets":
+                answer["at"] = await crowd.reach_sets(order["each"])
+            case "await beats":
+                await crowd.reach_beats(order["each"])
             case "count":
                 answer = crowd.count()
         print(json.dumps(answer), flush=True)
