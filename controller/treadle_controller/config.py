@@ -37,6 +37,9 @@ class ControllerConfig(BaseSettings):
         description="The queues: redis://, rediss://, redis+sentinel:// or redis+cluster://. May hold a password.",
     )
     redis_timeout_s: float = Field(2.0, gt=0, description="How long to wait for an answer of Redis, in seconds.")
+    consumer_expire_s: float = Field(
+        7 * 86_400.0, ge=0, description="How long the slot of a consumer that is away is kept, in seconds; 0: for ever."
+    )
     tls_cert: Path | None = Field(None, description="Certificate of the gRPC server (PEM); needs tls_key.")
     tls_key: Path | None = Field(None, description="Its private key (PEM).")
     tls_client_ca: Path | None = Field(None, description="Authority of the certificates that agents and clients show.")

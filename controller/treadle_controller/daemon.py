@@ -78,7 +78,9 @@ class Daemon:
         if self._leadership.contested:
             self._store.fence(term)
         link = QueueLink(admin, term=term, redis_id=redis_id, beat=beat)
-        return Leader(self._store, image, link, name=self._config.name, last_event=last_event)
+        config = self._config
+        expire_s = config.consumer_expire_s
+        return Leader(self._store, image, link, name=config.name, last_event=last_event, consumer_expire_s=expire_s)
 
     def _load(self, connection: Connection) -> tuple[Image, int, int, str, int]:
         namespace = self._config.namespace

@@ -114,6 +114,7 @@ class Consumer(_message.Message):
     NAME_FIELD_NUMBER: _builtins.int
     CONNECTED_FIELD_NUMBER: _builtins.int
     CREATE_TIME_FIELD_NUMBER: _builtins.int
+    AWAY_TIME_FIELD_NUMBER: _builtins.int
     namespace: _builtins.str
     queue: _builtins.str
     name: _builtins.str
@@ -121,6 +122,10 @@ class Consumer(_message.Message):
     """Whether a stream of it is open."""
     @_builtins.property
     def create_time(self) -> _timestamp_pb2.Timestamp: ...
+    @_builtins.property
+    def away_time(self) -> _timestamp_pb2.Timestamp:
+        """When its last stream ended, while none is open."""
+
     def __init__(
         self,
         *,
@@ -129,10 +134,11 @@ class Consumer(_message.Message):
         name: _builtins.str = ...,
         connected: _builtins.bool = ...,
         create_time: _timestamp_pb2.Timestamp | None = ...,
+        away_time: _timestamp_pb2.Timestamp | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["away_time", b"away_time", "create_time", b"create_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["connected", b"connected", "create_time", b"create_time", "name", b"name", "namespace", b"namespace", "queue", b"queue"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["away_time", b"away_time", "connected", b"connected", "create_time", b"create_time", "name", b"name", "namespace", b"namespace", "queue", b"queue"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -226,12 +226,14 @@ def queue(namespace: str, spec: Queue, records: Iterable[QueueRecord], stats: Qu
 
 
 def consumer(namespace: str, record: ConsumerRecord, *, connected: bool) -> queue_pb2.Consumer:
+    away = record.seen if record.seen and not connected else None
     return queue_pb2.Consumer(
         namespace=namespace,
         queue=record.queue,
         name=record.name,
         connected=connected,
         create_time=timestamp(record.created),
+        away_time=timestamp(away) if away is not None else None,
     )
 
 

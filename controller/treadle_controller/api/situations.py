@@ -38,7 +38,7 @@ async def gather(leader: Leader, workflow: WorkflowImage, loops: Iterable[LoopRe
     link = leader.link
     facts = {name: _loop(image, name, found, loop, orders.get(name)) for name, (found, loop) in around.items()}
     queues = {
-        name: _queue(image.queue_of(found, name), mentions.get(name, ()), figures.get(name))
+        name: _queue(image.queue_of(found, name), mentions.get(name, ()), figures.get(name), _away(leader, name))
         for name, found in names.items()
     }
     renewed = leader.journal.last_of(leader.name, ("redis-rolled-back",))
@@ -177,7 +177,16 @@ def _node(node: loop_pb2.NodeStatus) -> NodeFacts:
     )
 
 
-def _queue(queue: Queue, records: Sequence[QueueRecord], stats: QueueStats | None) -> QueueFacts:
+def _away(leader: Leader, queue: str) -> Iterator[tuple[str, float]]:
+    """Yield the programs outside that keep a reader slot and have no stream, since when."""
+    for record in leader.image.consumers_of(queue):
+        if record.seen and not leader.consumers.is_connected(record):
+            yield record.name, record.seen
+
+
+def _queue(
+    queue: Queue, records: Sequence[QueueRecord], stats: QueueStats | None, away: Iterable[tuple[str, float]]
+) -> QueueFacts:
     return QueueFacts(
         name=queue.name,
         depth=stats.depth if stats is not None else 0,
@@ -190,6 +199,7 @@ def _queue(queue: Queue, records: Sequence[QueueRecord], stats: QueueStats | Non
         writers=tuple(f"{record.workflow}/{loop}" for record in records for loop in record.queue.writers),
         readers=tuple(f"{record.workflow}/{loop}" for record in records for loop in record.queue.readers),
         external=queue.external or any(record.queue.external for record in records),
+        away=tuple(away),
     )
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from typing import Final
 
@@ -18,6 +18,7 @@ def running(inquiry: Inquiry, loop: LoopFacts) -> Verdict:
     """Return why a loop that runs waits or lags, or that it does neither."""
     replica = telling.telling(loop)
     verdict = next(found for rule in _RULES if (found := rule(inquiry, loop, replica)) is not None)
+    verdict = replace(verdict, evidence=(*verdict.evidence, *_absent(inquiry, loop)))
     if replica.why is None or replica.why.code != "agent-disconnected":
         return verdict
     # What is known is old, and that is what is new.
@@ -26,6 +27,14 @@ def running(inquiry: Inquiry, loop: LoopFacts) -> Verdict:
     return replace(
         verdict, code=replica.why.code, sentence=sentence, evidence=evidence, kind="agent-lost", fix="wfctl agent ls"
     )
+
+
+def _absent(inquiry: Inquiry, loop: LoopFacts) -> Iterator[Fact]:
+    """Yield the programs outside for which messages wait that nobody else may have."""
+    for queue in map(inquiry.queue, dict.fromkeys((*loop.reads, *loop.writes))):
+        for name, since in queue.away if queue.depth else ():
+            mend = f"wfctl queue delete-consumer {queue.name} {name}, if it will not come back"
+            yield Fact(f"consumer {name}", f"reads {queue.name}, and is away{words.since(since, inquiry.now)}; {mend}")
 
 
 def _refused(inquiry: Inquiry, loop: LoopFacts, replica: ReplicaFacts) -> Verdict | None:
@@ -74,6 +83,8 @@ def _blocked(inquiry: Inquiry, loop: LoopFacts, replica: ReplicaFacts) -> Verdic
 def _behind(inquiry: Inquiry, queue: QueueFacts) -> tuple[str, tuple[Fact, ...]]:
     """Say who reads a queue too slowly, and why."""
     if not queue.readers:
+        if queue.away:
+            return f"its reader {words.names([name for name, _ in queue.away])}, a program outside, is away", ()
         whom = "only programs outside read it" if queue.external else "nobody reads it"
         return whom, ()
     verdicts = inquiry.readers(queue)

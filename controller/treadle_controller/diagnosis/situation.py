@@ -93,6 +93,7 @@ class QueueFacts:
     writers: tuple[str, ...] = ()
     readers: tuple[str, ...] = ()
     external: bool = False
+    away: tuple[tuple[str, float], ...] = ()  # programs outside that read it and have no stream, since when
 
     @property
     def full(self) -> bool:

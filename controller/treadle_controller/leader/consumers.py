@@ -16,6 +16,7 @@ from msgspec.structs import replace
 from treadle.errors import QueueError, TreadleError
 from treadle.queues.tenure import LoopKey
 from treadle_controller.errors import Conflict, NotFound, NotNow, Refused
+from treadle_controller.leader.absence import Absence
 from treadle_controller.leader.changes import Changes
 from treadle_controller.store.records import ConsumerRecord
 
@@ -38,8 +39,9 @@ class Seat(Protocol):
 class Consumers:
     """See the module. Everything here belongs to the leader's event loop."""
 
-    def __init__(self, leader: Leader) -> None:
+    def __init__(self, leader: Leader, absence: Absence) -> None:
         self._leader = leader
+        self._absence = absence
         self._image = leader.image
         self._seats: dict[LoopKey, Seat] = {}
         self._taking: dict[LoopKey, asyncio.Lock] = {}
@@ -61,7 +63,7 @@ class Consumers:
         """
         self.judge(queue)
         key = ConsumerRecord(queue, name, 0, 0.0).key
-        async with self._taking.setdefault(key, asyncio.Lock()):
+        async with self.changing(key):
             await self._found(ConsumerRecord(queue, name, 0, time.time()), actor)
             await self._settled(queue)
             record = await self._renew(key)
@@ -77,6 +79,11 @@ class Consumers:
         """Take note that a stream is over. The slot stays its consumer's."""
         if self._seats.get(key) is seat:
             del self._seats[key]
+            self._absence.begins(key)
+
+    def changing(self, key: LoopKey) -> asyncio.Lock:
+        """Return what is held by whoever changes the record of a consumer."""
+        return self._taking.setdefault(key, asyncio.Lock())
 
     def judge(self, queue: str) -> None:
         """Raise Refused unless programs outside may read and write a queue by streams."""
@@ -89,6 +96,12 @@ class Consumers:
         record = self.find(queue, name)
         await self._give_up(record)
         self._leader.journal.add("queue", queue, "consumer-deleted", f"{name} gave up its reader slot", actor=actor)
+
+    async def expire(self, record: ConsumerRecord) -> bool:
+        """Give up the slot of who is away, unless it came back meanwhile. Raises QueueError."""
+        if not self._leader.link.up:
+            return False
+        return await self._give_up(record, only_away=True)
 
     def find(self, queue: str, name: str) -> ConsumerRecord:
         """Return a consumer. Raises NotFound."""
@@ -177,7 +190,7 @@ class Consumers:
         for _ in range(_MOST_TRIES):
             if key not in self._image.consumers:
                 raise NotFound("the consumer was deleted", reason="consumer-not-found", kind="consumer", name=key.loop)
-            record = replace(self._image.consumers[key], epoch=self._image.next_epoch())
+            record = replace(self._image.consumers[key], epoch=self._image.next_epoch(), seen=0.0)
             self._image.consumers[key] = record
             await self._leader.persist(Changes(consumers={key: record}, epoch=self._image.epoch))
             refused = await self._leader.link.admin.assign([(key, record.epoch)], self._leader.link.term)
@@ -186,9 +199,11 @@ class Consumers:
             self._image.epoch = max(self._image.epoch, refused[key])
         raise QueueError("Redis keeps refusing epochs: does another controller lead this namespace?", reason="EPOCHS")
 
-    async def _give_up(self, record: ConsumerRecord) -> None:
+    async def _give_up(self, record: ConsumerRecord, *, only_away: bool = False) -> bool:
         key = record.key
-        async with self._taking.setdefault(key, asyncio.Lock()):
+        async with self.changing(key):
+            if only_away and (key in self._seats or key not in self._image.consumers):
+                return False
             if key in self._image.consumers:
                 await self._renew(key)
                 await self._leader.link.admin.forget(key)
@@ -200,3 +215,4 @@ class Consumers:
             if seat is not None:
                 message = f"the consumer {record.name!r} was deleted"
                 seat.end(Conflict(message, reason="consumer-deleted", kind="consumer", name=record.name))
+            return True

@@ -18,6 +18,7 @@ from treadle_controller.cluster.actions import Place
 from treadle_controller.cluster.model import Assignment, Desired, Observed, ReplicaId, State
 from treadle_controller.cluster.sessions import Sessions, SessionSettings
 from treadle_controller.errors import Deposed, NotNow
+from treadle_controller.leader.absence import Absence
 from treadle_controller.leader.admission import Admission
 from treadle_controller.leader.changes import Changes
 from treadle_controller.leader.consumers import Consumers
@@ -72,6 +73,7 @@ class Leader:
         name: str,
         last_event: int,
         settings: SessionSettings | None = None,
+        consumer_expire_s: float = 0.0,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.store = store
@@ -92,7 +94,8 @@ class Leader:
         self._portions = Portions(image)
         self._admission = Admission(image, link, self.unsent, self.persist)
         self.slots = Slots(image, link, self.journal, self.unsent, self.persist)
-        self.consumers = Consumers(self)
+        self._absence = Absence(self, consumer_expire_s)
+        self.consumers = Consumers(self, self._absence)
         self.deletion = Deletion(self)
         sessions = Sessions(settings or SessionSettings(), started=clock(), make_id=lambda: uuid.uuid4().hex)
         self.roster = Roster(self, sessions)
@@ -129,6 +132,7 @@ class Leader:
             "tails": self._run_probes(),
             "rollouts": self.rolling.run(),
             "rebalancing": Rebalancing(self).run(),
+            "consumers": self._absence.run(),
             "events": self._run_saves(),
             "beat": self.link.run(),
             "beat's record": self._run_records(),

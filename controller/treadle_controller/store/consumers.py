@@ -19,6 +19,7 @@ def put_consumers(connection: Connection, namespace: str, records: Iterable[Cons
             "name": record.name,
             "epoch": record.epoch,
             "created": record.created,
+            "seen": record.seen,
         }
         for record in records
     ]
@@ -37,4 +38,4 @@ def drop_consumers(connection: Connection, namespace: str, records: Iterable[Con
 
 def load_consumers(connection: Connection, namespace: str) -> list[ConsumerRecord]:
     found = connection.execute(select(CONSUMERS).where(CONSUMERS.c.namespace == namespace))
-    return [ConsumerRecord(row.queue, row.name, row.epoch, row.created) for row in found]
+    return [ConsumerRecord(row.queue, row.name, row.epoch, row.created, row.seen) for row in found]

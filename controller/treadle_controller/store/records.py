@@ -70,6 +70,7 @@ class ConsumerRecord(msgspec.Struct, frozen=True):
     name: str
     epoch: int
     created: float
+    seen: float = 0.0  # when its last stream ended; 0 while one is open, and when that is not known
 
     @property
     def key(self) -> LoopKey:

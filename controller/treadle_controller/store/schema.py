@@ -18,7 +18,7 @@ from sqlalchemy import (
     Text,
 )
 
-HEAD: Final = "0006"  # the newest migration
+HEAD: Final = "0007"  # the newest migration
 
 METADATA: Final = MetaData()
 
@@ -166,6 +166,7 @@ CONSUMERS: Final = Table(
     _name("name", key=True),
     _number("epoch"),
     Column("created", Float, nullable=False),
+    Column("seen", Float, nullable=False, server_default="0"),
 )
 
 EVENTS: Final = Table(

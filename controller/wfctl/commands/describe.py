@@ -14,7 +14,7 @@ from wfctl.settings import Settings
 from wfctl.text import clean
 
 if TYPE_CHECKING:
-    from treadle.v1 import event_pb2, loop_pb2
+    from treadle.v1 import event_pb2, loop_pb2, queue_pb2
     from wfctl.client import Client
 
 _EVENTS: Final = 20
@@ -131,10 +131,20 @@ def queue(settings: Settings, name: str) -> None:
             **{key.capitalize(): value for key, value in zip(table.columns, table.rows[0], strict=True)},
             External="yes" if found.external else "no",
             Hidden="yes" if found.hidden else "no",
-            Consumers=", ".join(one.name if one.connected else f"{one.name} (away)" for one in found.consumers),
+            Consumers=", ".join(map(_consumer, found.consumers)),
             Server=_server(client),
         )
         _events(client, "", lambda event: event.kind == "queue" and event.name == name)
+
+
+def _consumer(found: queue_pb2.Consumer) -> str:
+    """Return a program outside, and since when it is away if so."""
+    if found.connected:
+        return found.name
+    from wfctl import rows
+
+    since = f" for {rows.age(found.away_time)}" if found.HasField("away_time") else ""
+    return f"{found.name} (away{since})"
 
 
 def _server(client: Client) -> str:
