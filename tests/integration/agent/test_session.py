@@ -3,6 +3,7 @@ from __future__ import annotations
 import os
 import signal
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 from tests.integration.agent.plans import counting
@@ -69,6 +70,32 @@ def test_a_host_that_dies_while_the_controller_is_away_is_made_good_without_it(
 
     running = {status.loop.loop: status.incarnation for status in controller.hellos[1].running}
     assert running == dict.fromkeys(POOLS, 2)
+
+
+def test_a_loop_that_asks_for_it_stops_by_itself_without_a_controller_while_others_go_on(
+    controller: ScriptedController, start_agent: Start
+) -> None:
+    start_agent()
+    queue = queue_name("contact")
+    touchy = replace(counting("touchy", "thread", queue + "touchy"), on_lost_contact_s=0.5)
+    controller.assign(touchy, counting("calm", "thread", queue + "calm"))
+    controller.wait_state("touchy", "RUNNING")
+    controller.wait_state("calm", "RUNNING")
+
+    def stands_still() -> bool:
+        before = controller.queue(queue + "touchy").pushed
+        pushed_more(controller, queue + "calm", 300)
+        return bool(controller.queue(queue + "touchy").pushed == before)
+
+    assert not stands_still()
+    controller.down()
+    controller.wait(stands_still, "the end of the loop that may not run alone")
+
+    controller.up()
+    controller.wait(lambda: len(controller.hellos) == 2, "the second session")
+    controller.wait_state("touchy", "RUNNING")
+    pushed_more(controller, queue + "touchy")
+    assert controller.statuses["calm"].incarnation == 1
 
 
 def test_an_agent_that_finds_another_redis_starts_nothing(controller: ScriptedController, start_agent: Start) -> None:
