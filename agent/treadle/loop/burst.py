@@ -132,9 +132,12 @@ class Burst:
 
     def called(self, produce: Callable[[], Any], length: int) -> None:  # noqa: C901, PLR0912, PLR0915 - hot
         """Call the producer so many times, and run what it returns."""
+        if self._run.chain.direct:
+            self._called_directly(produce, length)
+            return
         run, lane, line, queue, end = self._run, self._lane, self._line, self._queue, self._end
         iteration, chain, control, put = run.iteration, run.chain, run.control, lane.put
-        direct, skipped, encode = chain.direct, self._tally.skipped, encode_quickly
+        skipped = self._tally.skipped
         began, pushed, room, broken = perf_counter_ns(), 0, lane.bytes_left(), None
         done, counted, data = 0, iteration.counted, None
         try:
@@ -143,7 +146,7 @@ class Burst:
                 output = produce()
                 kind, message = type(output), None
                 if kind is dict:
-                    data = output if direct else NodeData(output)
+                    data = NodeData(output)
                 elif kind is NodeData:
                     data = output
                 else:
@@ -165,12 +168,7 @@ class Burst:
                 else:
                     if queue is not None:
                         iteration.at = end
-                        if kind is dict and direct:
-                            message = encode((data, None))
-                            if len(message) > MESSAGE_LIMIT:
-                                message = encode_item(data)  # says so
-                        else:
-                            message = message_of(data)
+                        message = message_of(data)
                         pushed += len(message)
                 if broken is not None or iteration.touched:
                     broken = self._leave(broken, message)
@@ -190,6 +188,44 @@ class Burst:
         committing = iteration.counted - counted
         run.stats.untouched += done - committing
         self._finish(broken, done, committing, pushed, began)
+
+    def _called_directly(self, produce: Callable[[], Any], length: int) -> None:
+        """Do the same where a queue is all that is below the producer."""
+        lane, iteration, control, end = self._lane, self._run.iteration, self._run.control, self._end
+        put, encode, began, room = lane.put, encode_quickly, perf_counter_ns(), lane.bytes_left()
+        data: Any = None
+        done, pushed, broken = 0, 0, None
+        try:
+            for _ in range(length):
+                iteration.at = 0
+                output = produce()
+                if type(output) is dict:
+                    data, iteration.at = output, end
+                    message = encode((output, None))
+                    if len(message) > MESSAGE_LIMIT:
+                        message = encode_item(output)  # says so
+                elif type(output) is NodeData:
+                    data, iteration.at = output, end
+                    message = message_of(output)
+                else:
+                    self.output, broken = output, Broken.OUTPUT
+                    break
+                pushed += len(message)
+                if iteration.touched:
+                    broken = self._leave(None, message)
+                    break
+                done += 1
+                put(message)
+                iteration.counted += 1
+                if not lane.asked:
+                    lane.ask()
+                if control.raised or pushed >= room:
+                    break
+        except BaseException as exc:  # noqa: BLE001 - a node's; it is raised again by `resume`
+            broken = self._keep(exc, data)
+        if broken is not None:
+            iteration.given = NodeData(data) if type(data) is dict else data
+        self._finish(broken, done, done, pushed, began)
 
     def _leave(self, broken: Broken | None, message: bytes | None) -> Broken:
         """Leave an iteration to the caller; what a queue step pushed last joins what else it did."""

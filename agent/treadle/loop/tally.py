@@ -13,7 +13,8 @@ if TYPE_CHECKING:
     from treadle.loop.stats import LoopStats
 
 QUICK_NS: Final = 25_000  # what takes longer is timed by itself
-LONGEST: Final = 32
+LONGEST: Final = 128
+BURST_NS: Final = 800_000  # about as long as a burst may take: others want their turn, and a commit what is done
 HICCUP_NS: Final = 50_000  # a burst that took so much longer than it should hid something slow
 
 
@@ -48,7 +49,8 @@ class Tally:
             self._steps[at][self._lasts[at]] += 1
 
     def _adapt(self, took_ns: int) -> None:
-        self._length = min(2 * self._length + 1, LONGEST) if took_ns < QUICK_NS else 0
+        longest = min(LONGEST, max(1, BURST_NS // max(1, took_ns)))
+        self._length = min(2 * self._length + 1, longest) if took_ns < QUICK_NS else 0
 
     def _count(self, count: int, took_ns: int) -> None:
         lasts, skipped = self._lasts, self.skipped

@@ -235,8 +235,14 @@ def tally_of(nodes: int) -> tuple[LoopStats, Tally]:
 def test_bursts_grow_while_iterations_are_quick_and_end_with_the_first_that_is_not() -> None:
     _, one = tally_of(1)
     lengths = [one.timed(1000) for _ in range(8)]
-    assert lengths == [1, 3, 7, 15, 31, 32, 32, 32]
+    assert lengths == [1, 3, 7, 15, 31, 63, 127, 128]
     assert [one.timed(tally.QUICK_NS), one.timed(1000)] == [0, 1]
+
+
+def test_a_burst_takes_no_longer_than_a_turn() -> None:
+    _, one = tally_of(1)
+    lengths = [one.timed(20_000) for _ in range(8)]
+    assert lengths == [1, 3, 7, 15, 31, 40, 40, 40]
 
 
 def test_one_slow_iteration_of_a_burst_is_counted_as_one_slow_execution() -> None:
