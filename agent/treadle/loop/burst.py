@@ -184,7 +184,7 @@ class Burst:
         except BaseException as exc:  # noqa: BLE001 - a node's; it is raised again by `resume`
             broken = self._keep(exc, data)
         if broken is not None:
-            iteration.given = NodeData(data) if type(data) is dict else data
+            iteration.given = data
         committing = iteration.counted - counted
         run.stats.untouched += done - committing
         self._finish(broken, done, committing, pushed, began)
