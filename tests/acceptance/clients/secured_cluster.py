@@ -11,7 +11,7 @@ from typing import Any
 from tests.acceptance.running import Ran, wait_until, wfctl
 from tests.integration.agent.process import AgentProcess
 from tests.integration.controller.secured import Identity, SecuredController
-from tests.servers import redis_server
+from tests.servers import TestServer, redis_server
 from treadle_controller.access.caller import Role
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -20,9 +20,10 @@ ROOT = Path(__file__).resolve().parents[3]
 class SecuredCluster:
     """See the module. `environment` is what a client is started with."""
 
-    def __init__(self, folder: Path, controller: SecuredController) -> None:
+    def __init__(self, folder: Path, controller: SecuredController, queues: TestServer) -> None:
         self.folder = folder
         self.controller = controller
+        self.queues = queues
 
     def files(self, name: str, identity: Identity) -> tuple[str, str]:
         """Write a certificate and its key; returns where they are."""
@@ -66,12 +67,12 @@ class SecuredCluster:
 
 
 @contextmanager
-def secured_cluster(folder: Path) -> Iterator[SecuredCluster]:
+def secured_cluster(folder: Path, *, aof: str = "off") -> Iterator[SecuredCluster]:
     """Run a controller, an agent and a server for the queues; everybody shows certificates."""
-    with redis_server() as server:
+    with redis_server(aof=aof) as server:
         controller = SecuredController(folder, server.url)
         controller.start()
-        cluster = SecuredCluster(folder, controller)
+        cluster = SecuredCluster(folder, controller, server)
         cert, key = cluster.files("tested", controller.agent("tested"))
         tls = {"CACERT": str(controller.tls / "ca.pem"), "CERT": cert, "KEY": key}
         environment = {f"TREADLE_AGENT_{name}": value for name, value in tls.items()}

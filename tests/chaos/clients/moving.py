@@ -19,7 +19,8 @@ from tests.acceptance.clients.secured_cluster import SecuredCluster
 from tests.acceptance.running import wait_until
 from tests.cutting_proxy import CuttingProxy
 
-FAULTS = ("kill mover", "kill feeder", "kill both", "two movers", "cut connections", "kill controller")
+FAULTS = ("kill mover", "kill feeder", "kill both", "two movers", "cut connections", "kill controller", "kill queues")
+AWAY = "redis-unreachable"
 STEP = 120
 PATIENCE_S = 90.0
 
@@ -122,6 +123,11 @@ class Moving:
                 self.mover.replace()
             case "cut connections":
                 self.proxy.cut(b"", times=self.chance.randint(1, 3), every=self.chance.randint(1, 6))
+            case "kill queues":
+                told = self.cluster.controller.log().count(AWAY)
+                self.cluster.queues.kill()
+                wait_until(lambda: self.cluster.controller.log().count(AWAY) > told, "the controller misses the queues")
+                self.cluster.queues.start()
             case _:
                 self.cluster.controller.kill()
                 self.cluster.controller.start()

@@ -27,7 +27,7 @@ PAGE = 5_000  # entries
 def cluster(tmp_path_factory: pytest.TempPathFactory, require: Require) -> Iterator[SecuredCluster]:
     """Return a cluster behind TLS."""
     node_client(require)
-    with secured_cluster(tmp_path_factory.mktemp("moving")) as one:
+    with secured_cluster(tmp_path_factory.mktemp("moving"), aof="always") as one:
         yield one
 
 
