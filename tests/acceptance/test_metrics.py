@@ -23,7 +23,7 @@ from wfctl.dev.daemon import Daemon
 NODES = str(Path(__file__).with_name("nodes") / "shaky.py")
 SAMPLE = re.compile(r"^(treadle_\w+?)(?:\{(.*)\})? (\S+)$", re.MULTILINE)
 SHORT = 5  # iterations of the loop that is over before anybody looks
-ATTEMPTS = 3
+ATTEMPTS, ONCE, ALWAYS = 3, 4, 7  # of each number; numbers that fail at their first attempt, or always
 
 
 @dataclass
@@ -137,7 +137,7 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
 
 def document(book: Path) -> dict[str, Any]:
     retry = {"max_attempts": ATTEMPTS, "initial_backoff": "10ms", "on_exhausted": "dead-letter"}
-    shaky = {"book": str(book), "once": 4, "always": 7}
+    shaky = {"book": str(book), "once": ONCE, "always": ALWAYS}
     return {
         "name": "ledger",
         "nodes": [
@@ -167,7 +167,31 @@ def test_sums_over_loops_are_a_ledgers_true_counts_and_go_with_their_workflow(cl
         cluster.push(90)
         after = cluster.agrees()
 
-    assert before["loop_dead_letters work"] == 90 // 7
-    assert after["loop_dead_letters work"] == 180 // 7
+    assert before["loop_dead_letters work"] == 90 // ALWAYS
+    assert after["loop_dead_letters work"] == 180 // ALWAYS
     assert wfctl("delete", "workflow", "ledger", "--with-queues").code == 0
     wait_until(lambda: "ledger" not in cluster.page() and "numbers" not in cluster.page(), "their series are gone")
+
+
+def test_commits_are_told_to_the_last_one_although_an_agent_is_killed_at_work(cluster: Cluster) -> None:
+    (cluster.folder / "book").write_text("")
+    wfctl, before, count = cluster.dev.wfctl, cluster.pushed, 600
+    dead = len([number for number in range(before + 1, before + count + 1) if number % ALWAYS == 0])
+    expected = {
+        "loop_committed_iterations work": count,
+        "loop_committed_iterations store": count - dead,
+        "queue_committed numbers": count,
+        "queue_pushed kept": count - dead,
+        "queue_dead_letters numbers": dead,
+    }
+    with cluster.agent("third"):
+        assert wfctl("apply", "-f", save(cluster.folder, document(cluster.folder / "book"))).code == 0
+        cluster.push(count)
+        wait_until(lambda: cluster.sums()["loop_committed_iterations work"] > 0, "it is at work")
+    with cluster.agent("fourth"):
+        wait_until(lambda: cluster.sums().items() >= expected.items(), "all of it is told")
+
+    booked, sums = cluster.booked(), cluster.sums()
+    for outcome in ("succeeded", "failed"):  # what an agent counted last died with it
+        assert 0 < sums[f"node_attempts work shaky {outcome}"] <= booked[f"node_attempts work shaky {outcome}"]
+    assert wfctl("delete", "workflow", "ledger", "--with-queues").code == 0

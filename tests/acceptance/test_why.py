@@ -267,3 +267,26 @@ def test_queues_that_cannot_be_reached(world: World) -> None:
 
     assert "cut-off/make waits" in found["sentence"]
     world.why("cut-off/make", "running")
+
+
+def test_a_quick_producer_is_said_neither_to_rest_nor_to_work_for_long_after_its_restart_either(world: World) -> None:
+    world.apply(made("paced", interval="50ms", **{"with": {"seconds": 0.0}}))
+    world.apply(made("busy"))
+    world.why("paced/make", "running", "commits ")
+
+    def incarnation(loop: str) -> int:
+        (one,) = world.wfctl("get", "loops", loop, "-o", "json").json["loops"]
+        return int(one["instances"][0]["status"]["incarnation"])
+
+    loops, said = ("paced/make", "busy/make"), list[str]()
+    before = {loop: incarnation(loop) for loop in loops}
+    assert world.wfctl("restart", "paced/make").code == world.wfctl("restart", "busy/make").code == 0
+
+    def at_pace() -> bool:
+        now = [world.wfctl("why", loop).out for loop in loops]
+        said.extend(now)
+        return all(incarnation(loop) > before[loop] for loop in loops) and all("commits " in each for each in now)
+
+    wait_until(at_pace, "they are at their pace again")
+
+    assert not [each for each in said if "no work" in each or "at work for" in each]

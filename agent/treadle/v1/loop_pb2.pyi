@@ -304,7 +304,7 @@ class LoopActivity(_message.Message):
     """The error behind it, if there is one."""
     @_builtins.property
     def since_time(self) -> _timestamp_pb2.Timestamp:
-        """Absent while nobody knows: it is at rest and was at work only just."""
+        """Absent while nobody knows: what it does was seen only once."""
 
     @_builtins.property
     def next_time(self) -> _timestamp_pb2.Timestamp:

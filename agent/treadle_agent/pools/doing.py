@@ -8,8 +8,8 @@
 - no-work: its producer has none, or its interval is not over
 - between-turns: its producer has worked since the last look, and waits for its next turn
 
-A look finds a loop at rest or not by chance: one that rests has been at rest only since a look before which it had
-done nothing either. Before that `since` is 0, which says that nobody knows.
+A look finds a loop at rest, or a node at work, by chance: that it lasts is known only when a later look sees the same.
+Until then `since` is 0, which says that nobody knows: a report is some seconds old when somebody reads it.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ from treadle.queues.answers import Remedy, remedy
 from treadle.workflow.plan import Plan, Step
 from treadle_agent.frames import Doing
 
+SEEN_S: Final = 0.5  # two looks so far apart saw the same: it lasts; they may follow each other at once
 MOSTLY: Final = 0.5  # of the time between two looks
 _NEVER: Final[Mapping[str, float]] = {}
 
@@ -59,7 +60,8 @@ class Watcher:
         quiet = last is not None and last.iterations == look.iterations
         if not quiet:
             self._still_since = look.wall
-        doing = self._mostly_blocked(look) or self._trouble(look) or self._at_work(look) or self._at_rest(quiet=quiet)
+        rests = look.wall - self._still_since >= SEEN_S
+        doing = self._mostly_blocked(look) or self._trouble(look) or self._at_work(look) or self._at_rest(rests=rests)
         same = before is not None and before.since > 0 and msgspec.structs.replace(before, since=doing.since) == doing
         if before is not None and same and (quiet or doing.code in ("queue-full", "out-of-memory")):
             doing = before
@@ -86,7 +88,8 @@ class Watcher:
         activity = look.activity
         if activity is None:
             return None
-        since = look.wall - (look.now - activity.since)
+        lasts = look.now - activity.since
+        since = look.wall - lasts if lasts >= SEEN_S else 0.0
         if activity.again_at is not None:
             again = look.wall + activity.again_at - look.now
             return Doing("retrying", activity.node, "", since, activity.attempt + 1, round(again, 1), look.error)
@@ -95,11 +98,11 @@ class Watcher:
             return Doing("waiting-input", activity.node, step.queue, since)
         return Doing("working", activity.node, "", since, activity.attempt)
 
-    def _at_rest(self, *, quiet: bool) -> Doing:
-        first, since = self._plan.steps[0], self._still_since if quiet else 0.0
+    def _at_rest(self, *, rests: bool) -> Doing:
+        first, since = self._plan.steps[0], self._still_since if rests else 0.0
         if first.kind == "queue-reader":
             return Doing("waiting-input", first.node, ",".join(_inputs(first)), since=since)
-        return Doing("no-work" if quiet else "between-turns", first.node, since=since)
+        return Doing("no-work" if rests else "between-turns", first.node, since=since)
 
 
 def _inputs(step: Step) -> Sequence[str]:

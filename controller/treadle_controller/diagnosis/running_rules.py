@@ -189,7 +189,8 @@ def _well(inquiry: Inquiry, loop: LoopFacts, replica: ReplicaFacts) -> Verdict:
         return Verdict(loop.name, "working", f"{pace}; messages wait in {depths}.", evidence)
     if replica.activity is not None and replica.activity.code == "working" and rate == 0:
         lasts = words.since(replica.activity.since, inquiry.now)
-        sentence = f"{loop.name} runs; node {replica.activity.node} has been at work{lasts}."
+        works = f"has been at work{lasts}" if lasts else "is at work"
+        sentence = f"{loop.name} runs; node {replica.activity.node} {works}."
         return Verdict(loop.name, "working", sentence, evidence)
     if replica.activity is not None and replica.activity.code == "between-turns" and rate == 0:
         sentence = f"{loop.name} runs; its producer {replica.activity.node} waits for its next turn."

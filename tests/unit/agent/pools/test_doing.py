@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -68,6 +69,16 @@ def test_a_producer_that_is_seen_between_two_iterations_is_not_one_without_work(
     found = [watcher.look(later(at, iterations=20 * at)) for at in range(5)]
 
     assert {(each.code, each.node, each.since) for each in found} == {("between-turns", "make", 0.0)}
+
+
+@pytest.mark.parametrize("at_work", [None, Activity("work", 100.0, 1, None)])
+def test_two_looks_that_follow_each_other_at_once_say_no_more_than_one(at_work: Activity | None) -> None:
+    """As after the start of a loop."""
+    watcher = Watcher(MADE)
+    watcher.look(QUIET)
+    found = watcher.look(later(0.07, activity=at_work))
+
+    assert (found.code, found.since) == ("between-turns" if at_work is None else "working", 0.0)
 
 
 def test_a_node_at_work_is_named_with_since_when() -> None:
