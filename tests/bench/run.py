@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import importlib
 import json
+import signal
 import sys
 from pathlib import Path
 from typing import Any
@@ -42,6 +43,7 @@ def main() -> int:
     if arguments.name is None:
         print("\n".join(names()))
         return 0
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that servers and peers are ended, too
     # In place of this folder, which Python puts there: a benchmark `queue` must not hide the standard library's.
     sys.path[0] = str(FOLDER.parent.parent)
     result = importlib.import_module(f"tests.bench.{arguments.name}").main(quick=arguments.quick)
