@@ -13,14 +13,16 @@ from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 
 from treadle.errors import ConfigError
+from treadle.telemetry.metrics import Family, text
 
 
 class MetricsPage:
-    """Serves /metrics, whose text `text` returns. `address` is where, once it has started."""
+    """Serves /metrics, with what `families` returns. `address` is where, once it has started."""
 
-    def __init__(self, text: Callable[[], str]) -> None:
+    def __init__(self, families: Callable[[], list[Family]]) -> None:
         async def metrics(_: Request) -> Response:
-            return PlainTextResponse(text(), media_type="text/plain; version=0.0.4")
+            page = await asyncio.to_thread(text, families())
+            return PlainTextResponse(page, media_type="text/plain; version=0.0.4")
 
         app = Starlette(routes=[Route("/metrics", metrics)])
         config = uvicorn.Config(app, log_config=None, access_log=False, lifespan="off", loop="none")

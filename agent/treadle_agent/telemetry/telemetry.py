@@ -55,7 +55,7 @@ class Telemetry:
         if config.http_listen is not None:
             from treadle_agent.telemetry.page import MetricsPage  # noqa: PLC0415 - the same
 
-            self._page = MetricsPage(self._text)
+            self._page = MetricsPage(self._families)
             await self._page.start(config.http_listen)
             _log.info("metrics on http://%s/metrics", self._page.address)
 
@@ -91,8 +91,3 @@ class Telemetry:
             redis_up=supervisor.probe.reachable,
         )
         return [*found, *own_families(None if self._sender is None else self._sender.exporter)]
-
-    def _text(self) -> str:
-        from treadle.telemetry.metrics import text  # noqa: PLC0415 - the same
-
-        return text(self._families())

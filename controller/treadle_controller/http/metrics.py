@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Mapping
 from dataclasses import replace
 
@@ -17,7 +18,7 @@ from treadle_controller.leader.image import Image, WorkflowImage
 from treadle_controller.leader.settle import totals
 
 
-def cluster_families(
+async def cluster_families(
     image: Image, queues: Mapping[str, QueueStats], *, redis_up: bool, redis_renewals: int = 0
 ) -> list[Family]:
     """Return all metrics."""
@@ -25,24 +26,30 @@ def cluster_families(
     up.add({}, float(redis_up))
     renewals = Family("treadle.redis.renewals", "counter", "{renewal}", "Times that queues were lost or went back.")
     renewals.add({}, redis_renewals)
-    return [*_loops(image), *_queues(image.namespace, queues), *_agents(image), up, renewals]
+    return [*await _loops(image), *_queues(image.namespace, queues), *_agents(image), up, renewals]
 
 
-def _loops(image: Image) -> list[Family]:
+async def _loops(image: Image) -> list[Family]:
+    """Return those of loops. Of ten thousand it takes a second: whatever else is due comes in between workflows."""
     states = Family("treadle.loop.state", "gauge", "1", "1 for the state that a loop is in.")
     loops = LoopFamilies()
-    for workflow in image.workflows.values():
-        for loop in workflow.loops.values():
-            labels = {"namespace": image.namespace, "workflow": workflow.name, "loop": loop.name}
-            states.add({**labels, "state": image.loop_standing(workflow, loop).state.name}, 1.0)
-            if loop.past_committed or loop.past_errors or loop.name in workflow.past:
-                past = replace(workflow.past.get(loop.name, Counts()), errors=loop.past_errors)
-                loops.add_past(labels, loop.past_committed, past)
-        for id_, one in workflow.assignments.items():
-            if id_.loop in workflow.loops:
-                committed, errors = totals(workflow, one)
-                loops.add(_status(image.namespace, workflow, id_, committed), _counted(workflow, id_, errors))
+    for workflow in list(image.workflows.values()):
+        _add(image, workflow, loops, states)
+        await asyncio.sleep(0)
     return [*loops.all, states]
+
+
+def _add(image: Image, workflow: WorkflowImage, loops: LoopFamilies, states: Family) -> None:
+    for loop in workflow.loops.values():
+        labels = {"namespace": image.namespace, "workflow": workflow.name, "loop": loop.name}
+        states.add({**labels, "state": image.loop_standing(workflow, loop).state.name}, 1.0)
+        if loop.past_committed or loop.past_errors or loop.name in workflow.past:
+            past = replace(workflow.past.get(loop.name, Counts()), errors=loop.past_errors)
+            loops.add_past(labels, loop.past_committed, past)
+    for id_, one in workflow.assignments.items():
+        if id_.loop in workflow.loops:
+            committed, errors = totals(workflow, one)
+            loops.add(_status(image.namespace, workflow, id_, committed), _counted(workflow, id_, errors))
 
 
 def _status(namespace: str, workflow: WorkflowImage, id_: ReplicaId, committed: int) -> loop_pb2.LoopStatus:
@@ -69,7 +76,7 @@ async def families_of(leader: Leader) -> list[Family]:
     """Return the metrics of the cluster that a leader leads, with figures of its queues as they are now."""
     names = sorted({record.queue.name for record in leader.image.queues.values() if record.mentioned})
     figures = await leader.link.figures(names)
-    return cluster_families(leader.image, figures, redis_up=leader.link.up, redis_renewals=leader.link.renewals)
+    return await cluster_families(leader.image, figures, redis_up=leader.link.up, redis_renewals=leader.link.renewals)
 
 
 def _queues(namespace: str, queues: Mapping[str, QueueStats]) -> list[Family]:

@@ -65,12 +65,16 @@ class Sender:
         while True:
             if time.monotonic() >= due:
                 due = time.monotonic() + self._interval_s
-                body, points = encode_metrics(
-                    await families(), self._resource, since_ns=self._since_ns, now_ns=time.time_ns()
-                )
-                self.exporter.send("metrics", body, points)
+                await self._send_metrics(await families())
             self._flush()
             await asyncio.sleep(min(GATHER_S, self._interval_s))
+
+    async def _send_metrics(self, families: list[Family]) -> None:
+        now_ns = time.time_ns()
+        body, points = await asyncio.to_thread(
+            encode_metrics, families, self._resource, since_ns=self._since_ns, now_ns=now_ns
+        )
+        self.exporter.send("metrics", body, points)
 
     async def stop(self) -> None:
         """Send what is left, for a moment."""
