@@ -25,7 +25,10 @@ _NO_ENTRIES: deque[tuple[Entry, int, int]] = deque()
 
 
 class Ledger:
-    """The bytes of messages that were fetched and not committed, so that a commit can say what it sets free."""
+    """The bytes of messages that were fetched and not committed, so that a commit can say what it sets free.
+
+    The host's thread adds and settles; the loop's own may weigh meanwhile, messages that neither of these is about.
+    """
 
     __slots__ = ("_spans",)
 
@@ -40,6 +43,13 @@ class Ledger:
 
     def weigh(self, first: int, last: int) -> int:
         """Return the bytes of a range; an entry's are spread evenly, and exact over all of its messages."""
+        while True:
+            try:
+                return self._weigh(first, last)
+            except RuntimeError:  # the deque has changed meanwhile: at one of its ends, where we are not
+                continue
+
+    def _weigh(self, first: int, last: int) -> int:
         total = 0
         for begin, count, size in self._spans:
             if begin > last:

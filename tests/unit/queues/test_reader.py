@@ -52,6 +52,34 @@ def test_the_bytes_of_all_ranges_are_those_of_the_entries_whatever_the_cuts(
     assert freed == total
 
 
+class Interrupted(int):
+    """A count during whose addition another thread adds what it has just read."""
+
+    def __new__(cls, value: int, ledger: Ledger) -> Interrupted:
+        one = super().__new__(cls, value)
+        one.ledger, one.times = ledger, 0
+        return one
+
+    ledger: Ledger
+    times: int
+
+    def __radd__(self, other: int) -> int:
+        self.times += 1
+        if self.times < 3:
+            self.ledger.add(100 * self.times, 1, 7)
+        return other + int(self)
+
+
+def test_messages_may_be_added_while_others_are_weighed() -> None:
+    ledger = Ledger()
+    ledger.add(1, count := Interrupted(10, ledger), 1000)
+    ledger.add(11, 10, 500)
+
+    assert ledger.weigh(1, 20) == 1500
+    assert count.times == 3
+    assert ledger.weigh(100, 200) == 14
+
+
 def test_reading_begins_in_the_middle_of_an_entry() -> None:
     one = reader(first=5, nmax=10)
     assert one.cursor == b"0-1"
