@@ -95,6 +95,7 @@ class Exporter:
         self._stopping = False
         self._pause_s = 0.0
         self.away = False  # what waits now is likely to be dropped
+        self._refused: set[Signal] = set()  # that the collector does not want, which was told
         self.tally = {signal: Tally() for signal in SIGNALS}
         self._thread = threading.Thread(target=self._run, name="treadle telemetry", daemon=True)
 
@@ -162,9 +163,11 @@ class Exporter:
             error = self._call(signal, body)
             if isinstance(error, int):
                 self._well()
+                self._refused.discard(signal)
                 self._count(signal, sent=count - error, dropped=error)
                 return
             if error.code() not in _AGAIN:
+                self._refuse(signal, error)
                 break
             self._unwell(error)
             self.away = self.away or not left
@@ -194,6 +197,12 @@ class Exporter:
             _log.info("the collector takes telemetry again")
         self._pause_s = 0.0
         self.away = False
+
+    def _refuse(self, signal: Signal, error: grpc.RpcError) -> None:
+        if signal not in self._refused and not self._stopping:
+            self._refused.add(signal)
+            told = str(error.details() or "")[:500] if isinstance(error, grpc.Call) else ""
+            _log.warning("the collector refuses %s: %s %s; they are dropped", signal, error.code().name, told)
 
     def _unwell(self, error: grpc.RpcError) -> None:
         if not self._pause_s:
