@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import cast
+from typing import Self, cast
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -55,7 +55,7 @@ def test_the_bytes_of_all_ranges_are_those_of_the_entries_whatever_the_cuts(
 class Interrupted(int):
     """A count during whose addition another thread adds what it has just read."""
 
-    def __new__(cls, value: int, ledger: Ledger) -> Interrupted:
+    def __new__(cls, value: int, ledger: Ledger) -> Self:
         one = super().__new__(cls, value)
         one.ledger, one.times = ledger, 0
         return one
