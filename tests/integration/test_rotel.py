@@ -16,7 +16,7 @@ from treadle.telemetry.encoding import resource_of
 from treadle.telemetry.export import Exporter
 from treadle.telemetry.logs import encode_logs
 from treadle.telemetry.loops import LoopFamilies
-from treadle.telemetry.metrics import encode_metrics
+from treadle.telemetry.metric_encoding import encode_metrics
 from treadle.telemetry.origin import Origin
 from treadle.telemetry.record import LogRecord
 from treadle.telemetry.span import Kind, Span

@@ -1,4 +1,4 @@
-"""Metrics as plain data, in both forms: Prometheus' text and OpenTelemetry's wire format.
+"""Metrics as plain data, and as text for Prometheus; `metric_encoding` has the other form.
 
 A family has OpenTelemetry's name and unit; Prometheus' name follows from them by its conventions: `treadle.loop.errors`
 is `treadle_loop_errors_total`, `treadle.node.duration` in `s` is `treadle_node_duration_seconds`. Families are made
@@ -11,15 +11,7 @@ import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import accumulate
-from typing import Any, Final, Literal, NamedTuple
-
-from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportMetricsServiceRequest
-from opentelemetry.proto.common.v1.common_pb2 import InstrumentationScope
-from opentelemetry.proto.metrics.v1 import metrics_pb2 as pb
-from opentelemetry.proto.resource.v1.resource_pb2 import Resource
-
-from treadle.telemetry.conventions import MESSAGING_DESTINATION_NAME, OUTCOME, SCHEMA_URL, SCOPE, SIGNAL
-from treadle.telemetry.encoding import pairs
+from typing import Final, Literal, NamedTuple
 
 Kind = Literal["counter", "gauge", "histogram"]
 Labels = Mapping[str, str]
@@ -28,7 +20,6 @@ _SUFFIXES: Final = {"s": "seconds", "By": "bytes", "1/s": "per_second"}
 # Every second power of two of nanoseconds from 1 us to 69 s: finer ones would be three times as many series.
 _FIRST, _LAST, _STEP = 10, 36, 2
 BOUNDS_S: Final = tuple(2**exponent / 1e9 for exponent in range(_FIRST, _LAST + 1, _STEP))
-_CUMULATIVE: Final = pb.AGGREGATION_TEMPORALITY_CUMULATIVE
 
 
 class Distribution(NamedTuple):
@@ -111,57 +102,3 @@ def _labels(labels: Labels) -> str:
 
 def _escaped(value: str) -> str:
     return value.replace("\\", r"\\").replace('"', r"\"").replace("\n", r"\n")
-
-
-def encode_metrics(families: Iterable[Family], resource: Resource, *, since_ns: int, now_ns: int) -> tuple[bytes, int]:
-    """Return an export request for families, and how many data points it holds."""
-    request = ExportMetricsServiceRequest()
-    of_resource = request.resource_metrics.add(resource=resource, schema_url=SCHEMA_URL)
-    of_scope = of_resource.scope_metrics.add(scope=InstrumentationScope(name=SCOPE), schema_url=SCHEMA_URL)
-    points = 0
-    for family in families:
-        times: dict[str, Any] = {"start_time_unix_nano": since_ns, "time_unix_nano": now_ns}
-        metric = of_scope.metrics.add(name=family.name, description=family.help, unit=family.unit)
-        _fill(metric, family, times)
-        points += len(family.samples) + len(family.distributions)
-    return request.SerializeToString(), points
-
-
-def _fill(metric: pb.Metric, family: Family, times: Mapping[str, Any]) -> None:
-    if family.kind == "histogram":
-        metric.histogram.aggregation_temporality = _CUMULATIVE
-        for labels, found in family.distributions:
-            metric.histogram.data_points.add(
-                attributes=_attributes(labels),
-                count=sum(found.counts),
-                sum=found.total_s,
-                bucket_counts=found.counts,
-                explicit_bounds=BOUNDS_S,
-                **times,
-            )
-        return
-    if family.kind == "counter":
-        metric.sum.aggregation_temporality = _CUMULATIVE
-        metric.sum.is_monotonic = True
-    points: Any = metric.sum.data_points if family.kind == "counter" else metric.gauge.data_points
-    points.extend([_point(labels, value, times) for labels, value in family.samples])
-
-
-def _point(labels: Labels, value: float, times: Mapping[str, Any]) -> pb.NumberDataPoint:
-    if value == int(value):
-        return pb.NumberDataPoint(attributes=_attributes(labels), as_int=int(value), **times)
-    return pb.NumberDataPoint(attributes=_attributes(labels), as_double=value, **times)
-
-
-def _attributes(labels: Labels) -> Any:
-    """Name labels as attributes of spans are named."""
-    return pairs({_NAMES.get(key, key): value for key, value in labels.items()})
-
-
-# Labels that are attributes of spans too.
-_NAMES: Final = {
-    **{key: f"treadle.{key}" for key in ("namespace", "workflow", "loop", "replica", "node", "agent", "pool", "state")},
-    "queue": MESSAGING_DESTINATION_NAME,
-    "outcome": OUTCOME,
-    "signal": SIGNAL,
-}

@@ -15,7 +15,8 @@ from treadle.telemetry import conventions as c
 from treadle.telemetry.encoding import resource_of
 from treadle.telemetry.export import Exporter
 from treadle.telemetry.logs import encode_logs
-from treadle.telemetry.metrics import Family, encode_metrics
+from treadle.telemetry.metric_encoding import encode_metrics
+from treadle.telemetry.metrics import Family
 from treadle.telemetry.origin import read_origin
 from treadle.telemetry.record import LogRecord
 from treadle.telemetry.span import Span

@@ -3,11 +3,18 @@ from __future__ import annotations
 import subprocess
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportMetricsServiceRequest
+from opentelemetry.proto.metrics.v1.metrics_pb2 import AGGREGATION_TEMPORALITY_CUMULATIVE
 
+from tests.otlp import values
+from treadle.telemetry import conventions as c
 from treadle.telemetry.counts import Counts
 from treadle.telemetry.encoding import resource_of
 from treadle.telemetry.loops import LoopFamilies
-from treadle.telemetry.metrics import BOUNDS_S, Family, distribution, encode_metrics, text
+from treadle.telemetry.metric_encoding import encode_metrics
+from treadle.telemetry.metrics import BOUNDS_S, Distribution, Family, distribution, text
 from treadle.v1 import loop_pb2
 
 
@@ -75,3 +82,40 @@ def test_every_series_is_a_data_point() -> None:
 
     assert body
     assert points == 2 * (9 + 5)
+
+
+LABELS = st.dictionaries(st.sampled_from(("namespace", "loop", "queue", "outcome", "le")), st.text(max_size=200))
+NUMBERS = st.integers(-(2**53), 2**53) | st.floats(allow_nan=False, allow_infinity=False)
+BUCKETS = st.lists(st.integers(0, 2**40), max_size=64)
+SERIES = st.lists(st.tuples(LABELS, NUMBERS), max_size=3)
+HISTOGRAMS = st.lists(st.tuples(LABELS, BUCKETS.map(distribution)), max_size=3)
+FAMILIES = st.builds(
+    Family, st.text(), st.sampled_from(("gauge", "counter")), st.text(), st.text(), SERIES
+) | st.builds(Family, st.text(), st.just("histogram"), st.text(), st.text(), st.just([]), HISTOGRAMS)
+
+
+@given(st.lists(FAMILIES, max_size=4), st.integers(0, 2**63), st.integers(0, 2**63))
+def test_what_is_written_is_what_is_read(families: list[Family], since: int, now: int) -> None:
+    resource = resource_of({c.SERVICE_NAME: "test"})
+    body, count = encode_metrics(iter(families), resource, since_ns=since, now_ns=now)
+    (of_resource,) = ExportMetricsServiceRequest.FromString(body).resource_metrics
+    (of_scope,) = of_resource.scope_metrics
+
+    assert (of_resource.resource, of_resource.schema_url, of_scope.scope.name) == (resource, c.SCHEMA_URL, c.SCOPE)
+    assert count == sum(len(family.samples) + len(family.distributions) for family in families)
+    for family, metric in zip(families, of_scope.metrics, strict=True):
+        assert (metric.name, metric.unit, metric.description) == (family.name, family.unit, family.help)
+        data = getattr(metric, "sum" if family.kind == "counter" else family.kind)
+        assert metric.WhichOneof("data") == ("sum" if family.kind == "counter" else family.kind)
+        if family.kind != "gauge":
+            assert data.aggregation_temporality == AGGREGATION_TEMPORALITY_CUMULATIVE
+        assert getattr(data, "is_monotonic", False) == (family.kind == "counter")
+        series = family.samples or family.distributions
+        for (labels, value), point in zip(series, data.data_points, strict=True):
+            assert list(values(point.attributes).values()) == list(labels.values())
+            assert (point.start_time_unix_nano, point.time_unix_nano) == (since, now)
+            if isinstance(value, Distribution):
+                assert (tuple(point.bucket_counts), point.sum) == (value.counts, value.total_s)
+                assert (point.count, tuple(point.explicit_bounds)) == (sum(value.counts), BOUNDS_S)
+            else:
+                assert getattr(point, point.WhichOneof("value")) == value
