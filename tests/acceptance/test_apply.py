@@ -107,7 +107,10 @@ def test_a_loop_that_no_agent_can_take_is_exit_code_7(cluster: Dev) -> None:
     document["nodes"][0]["data"]["placement"] = {"labels": {"planet": "mars"}}
     file = save(cluster.folder, document)
 
-    assert cluster.wfctl("plan", file).code == 7
+    planned = cluster.wfctl("plan", file)
+    assert planned.code == 7
+    assert "homeless/count can't be placed: no-matching-labels" in planned.err
+    assert "planet=mars" in planned.err
     ran = cluster.wfctl("apply", "-f", file, "--wait-timeout", "500ms")
     assert ran.code == 7
     assert "planet" in ran.err

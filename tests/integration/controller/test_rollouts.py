@@ -190,6 +190,25 @@ async def test_plan_says_where_apply_then_places_each_replica(controller: Contro
         }
 
 
+async def test_plan_gives_the_reasons_for_which_loops_then_wait(controller: ControllerProcess) -> None:
+    far = loop("far", placement={"labels": {"planet": "mars"}})
+    wanted = document("orders", loop("fetch"), loop("second"), far)
+    async with Client(controller.address) as client, ScriptedAgent(controller.address, "one", slots=1):
+        planned = await client.apply(wanted, validate_only=True)
+        await client.apply(wanted)
+        seen = await client.until(
+            "orders", lambda one: any(each.state == loop_pb2.LOOP_STATE_RUNNING for each in one.loops)
+        )
+
+        reasons = {one.loop: one.reason for one in planned.changes}
+        assert {name: one.code for name, one in reasons.items()} == {
+            "fetch": "",
+            "second": "no-free-slot",
+            "far": "no-matching-labels",
+        }
+        assert reasons == {one.name: one.reason for one in seen.loops}
+
+
 async def test_new_code_of_a_node_restarts_the_loops_that_use_it_and_no_others(controller: ControllerProcess) -> None:
     async with Client(controller.address) as client, ScriptedAgent(controller.address, "one") as agent:
         await client.apply(orders("first"))
