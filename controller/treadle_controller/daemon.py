@@ -75,6 +75,7 @@ class Daemon:
 
     async def _make_leader(self, admin: QueueAdmin) -> Leader:
         image, last_event, term, redis_id, beat = await self._store.write(self._load)
+        gc.freeze()  # what was loaded stays: it need not be looked through again and again
         if self._leadership.contested:
             self._store.fence(term)
         link = QueueLink(admin, term=term, redis_id=redis_id, beat=beat)

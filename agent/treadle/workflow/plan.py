@@ -119,10 +119,11 @@ class Plan:
     max_in_flight: int = 4096
     max_in_flight_bytes: int = 4 * 1024 * 1024
     iteration_timeout_s: float | None = None
-    placement: Placement = field(default_factory=Placement)
-    restart: RestartPolicy = field(default_factory=RestartPolicy)
+    # Nobody changes these: thousands of loops that say nothing of them share one of each.
+    placement: Placement = Placement()
+    restart: RestartPolicy = RestartPolicy()
     on_lost_contact_s: float | None = None  # None: keep
-    resources: Resources = field(default_factory=Resources)
+    resources: Resources = Resources()
     tracing: Literal["link", "parent"] = "link"  # what a traced iteration is to the span that its message comes from
     tail_of: str | None = None  # the loop whose non-blocking node feeds this one
     tails: tuple[str, ...] = ()  # tail loops that hang on this one, nested tails included in theirs only

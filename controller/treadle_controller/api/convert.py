@@ -158,7 +158,7 @@ def finding(one: Finding) -> workflow_pb2.Finding:
     )
 
 
-def loop_change(change: Change, agents: Iterable[str], why: Why | None) -> workflow_pb2.LoopChange:
+def loop_change(change: Change, agents: Iterable[str] = (), why: Why | None = None) -> workflow_pb2.LoopChange:
     return workflow_pb2.LoopChange(
         loop=change.name,
         kind=_CHANGES[change.status],

@@ -141,10 +141,13 @@ class WorkflowService(pb_grpc.WorkflowServiceServicer):
     def _applied(self, applied: Applied) -> pb.ApplyWorkflowResponse:
         few = applied.workflow is not None and len(applied.workflow.loops) <= _MOST_LOOPS
         holders = _holders(applied.workflow) if few else {}
-        changes = [
-            convert.loop_change(change, *self._whereabouts(applied, change, holders))
-            for change in applied.difference.loops
-        ]
+        if holders or applied.placements:
+            changes = [
+                convert.loop_change(change, *self._whereabouts(applied, change, holders))
+                for change in applied.difference.loops
+            ]
+        else:
+            changes = [convert.loop_change(change) for change in applied.difference.loops]
         findings = [convert.finding(finding) for finding in applied.findings]
         queues = [convert.queue_change(change) for change in applied.difference.queues]
         response = pb.ApplyWorkflowResponse(changes=changes, findings=findings, queue_changes=queues)

@@ -223,7 +223,7 @@ class Image:
         return bool(loops) and all(state is State.COMPLETED for state in states)
 
     def workflow_standing(self, workflow: WorkflowImage) -> Standing:
-        return worst(self.loop_standing(workflow, loop) for loop in workflow.loops.values())
+        return worst(self.standing(workflow, loop, id_) for loop in workflow.loops.values() for id_ in loop.replicas)
 
     def queue_of(self, workflow: WorkflowImage, name: str) -> Queue:
         """Return a queue as a workflow names it, or named it when the loop was made."""
