@@ -24,6 +24,7 @@ from treadle.errors import TenureLost
 from treadle.queues import envelope
 from treadle.queues.keys import Keys
 from treadle.queues.line import Line
+from treadle.queues.naming import Naming
 from treadle.queues.reader import Reader
 from treadle.queues.wire import GONE, Wire, pack, request
 
@@ -62,7 +63,7 @@ class Feed:
         self._lose = lose
         self._readers: dict[str, list[Reader]] = {}
         self._hot: dict[Reader, float] = {}
-        self._asked: dict[str, Reader] = {}
+        self._asked = Naming(keys, self._bell, BLOCK_MS)
         self._blocked = False
         self._to_register: dict[Reader, None] = {}
         self._count = _COUNT[0]
@@ -103,7 +104,7 @@ class Feed:
             return
         self._make_room_among_the_hot(reader)
         self._hot[reader] = time.monotonic()
-        if self._blocked and self._asked.get(reader.queue) is not reader:
+        if self._blocked and self._asked.by_queue.get(reader.queue) is not reader:
             # The blocked XREAD can't be told of another queue, but it can be woken.
             self._call(_ignore, "treadle_bell", self._host, "")
 
@@ -158,16 +159,13 @@ class Feed:
         await end
 
     def _ask_next(self, wire: Wire, end: asyncio.Future[None]) -> None:
-        asked = self._asked = {r.queue: r for r in self._hot if not r.full and not r.repairing}
-        keys = [self._keys.queue(queue) for queue in asked]
-        cursors = [reader.cursor for reader in asked.values()]
-        by_key = dict(zip((k.encode() for k in keys), asked.values(), strict=True))
-        streams = (self._bell, *keys, self._bell_id, *cursors)
-        command = pack("XREAD", "COUNT", self._count, "BLOCK", BLOCK_MS, "STREAMS", *streams)
+        readers = [r for r in self._hot if not r.full and not r.repairing]
+        if readers != self._asked.readers:
+            self._asked = Naming(self._keys, self._bell, BLOCK_MS, readers)
         self._blocked = True
-        wire.send(command, partial(self._heard, wire, end, by_key))
+        wire.send(self._asked.command(self._count, self._bell_id), partial(self._heard, wire, end))
 
-    def _heard(self, wire: Wire, end: asyncio.Future[None], by_key: dict[bytes, Reader], answer: Any) -> None:
+    def _heard(self, wire: Wire, end: asyncio.Future[None], answer: Any) -> None:
         if end.done():
             return
         self._blocked = False
@@ -180,7 +178,7 @@ class Feed:
         self.wakes += 1
         try:
             if answer:
-                self._hand_out(answer, by_key)
+                self._hand_out(answer, self._asked.by_key)
             self._ask_next(wire, end)
         except Exception as exc:  # noqa: BLE001 - raised where the end is awaited
             end.set_exception(exc)

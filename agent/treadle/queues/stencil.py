@@ -16,17 +16,19 @@ _INPUT: Final = 5
 _OUTPUT: Final = 8
 
 
-def _bulk(raw: bytes) -> bytes:
+def bulk(raw: bytes) -> bytes:
+    """Return bytes as an argument of a command."""
     return b"$%d\r\n%b\r\n" % (len(raw), raw)
 
 
-def _number(number: int) -> bytes:
-    raw = b"%d" % number
+def number(value: int) -> bytes:
+    """Return a number as an argument of a command."""
+    raw = b"%d" % value
     return b"$%d\r\n%b\r\n" % (len(raw), raw)
 
 
-_NONE: Final = _number(0)
-_ONE: Final = _number(1)
+_NONE: Final = number(0)
+_ONE: Final = number(1)
 
 
 class Stencil:
@@ -36,13 +38,13 @@ class Stencil:
 
     def __init__(self, writer: Writer, epoch: int, reads: str, pushes: str) -> None:
         key = f"{writer.prefix}l:{writer.loop}"
-        names = b"".join(_bulk(name.encode()) for name in (key, writer.prefix, writer.loop))
-        who = _ONE + names + _number(epoch)
-        self._commit = _bulk(b"FCALL") + _bulk(b"treadle_commit") + who
-        self._acknowledge = _bulk(b"FCALL") + _bulk(b"treadle_acknowledge") + who
-        self._host = _NONE + _bulk(writer.host.encode())
-        self._reads = _ONE + _bulk(reads.encode())
-        self._pushes = _ONE + _bulk(pushes.encode())
+        names = b"".join(bulk(name.encode()) for name in (key, writer.prefix, writer.loop))
+        who = _ONE + names + number(epoch)
+        self._commit = bulk(b"FCALL") + bulk(b"treadle_commit") + who
+        self._acknowledge = bulk(b"FCALL") + bulk(b"treadle_acknowledge") + who
+        self._host = _NONE + bulk(writer.host.encode())
+        self._reads = _ONE + bulk(reads.encode())
+        self._pushes = _ONE + bulk(pushes.encode())
 
     def fill_in(
         self, inc: int, seq: int, nonce: bytes, iterations: int, contents: Contents, freed: int
@@ -51,20 +53,20 @@ class Stencil:
         size, last = contents.size, contents.last_push
         if size is None or size > MAX_ENTRY_BYTES or iterations > MAX_ENTRY_MESSAGES:
             return None
-        fence = b"%b%b%b%b" % (_number(inc), _number(seq), _bulk(nonce), _number(iterations))
+        fence = b"%b%b%b%b" % (number(inc), number(seq), bulk(nonce), number(iterations))
         count, reads = _NO_INPUT, _NONE
         for span in contents.ranges.values():
             if len(span) > 2:
                 return None
             count += _INPUT
-            reads = b"%b%b%b%b%b" % (self._reads, _number(freed), _ONE, _number(span[0]), _number(span[1]))
+            reads = b"%b%b%b%b%b" % (self._reads, number(freed), _ONE, number(span[0]), number(span[1]))
         if last is None:
             return b"*%d\r\n%b%b%b%b%b" % (count, self._acknowledge, fence, self._host, reads, _NONE * 4)
         (items,) = contents.pushes.values()
-        messages, array = _number(len(items)), head(len(items))
+        messages, array = number(len(items)), head(len(items))
         out = b"*%d\r\n%b%b%b%b%b%b%b%b%b%b%b%b$%d\r\n%b" % (
             *(count + _OUTPUT, self._commit, fence, self._host, reads, _NONE),
-            *(self._pushes, messages, _number(size), _number(last[0]), _number(last[1]), _ONE, messages),
+            *(self._pushes, messages, number(size), number(last[0]), number(last[1]), _ONE, messages),
             *(len(array) + size, array),
         )
         return b"".join((out, *items, b"\r\n", _NONE, _NONE))
