@@ -208,7 +208,7 @@ def load_config(file: Path | None, flags: Mapping[str, Any]) -> AgentConfig:
     except ValidationError as exc:
         raise ConfigError("; ".join(_sentence(error) for error in exc.errors())) from exc
     except ValueError as exc:
-        raise ConfigError(f"{file}: {exc}") from exc
+        raise ConfigError(f"{file}: {exc}" if file is not None else f"configuration: {exc}") from exc
     return config
 
 

@@ -285,8 +285,12 @@ def _hold(folder: Path | None) -> Iterator[None]:
     if folder is None:
         yield
         return
-    folder.mkdir(parents=True, exist_ok=True)
-    with (folder / "agent.lock").open("w") as lock:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        opened = (folder / "agent.lock").open("w")
+    except OSError as exc:
+        raise ConfigError(f"the state folder {folder} can't be used: {exc.strerror}", folder=str(folder)) from exc
+    with opened as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as exc:

@@ -8,6 +8,7 @@ client create  makes a certificate for a person or a program, with a role in som
 from __future__ import annotations
 
 import argparse
+import re
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -21,6 +22,8 @@ from treadle_controller.errors import StartFailed
 
 COMMANDS: Final = ("ca", "client")
 _DAY_S: Final = 86_400.0
+_MOST_DAYS: Final = 36_500
+_HOST: Final = re.compile(r"[A-Za-z0-9*]([A-Za-z0-9.*-]*[A-Za-z0-9])?|[0-9A-Fa-f:.]+")
 _ROLES: Final = (Role.VIEWER, Role.OPERATOR, Role.ADMIN)
 _DIR_HELP: Final = "where the authority is: ca.pem and ca-key.pem"
 
@@ -34,7 +37,8 @@ def main(arguments: list[str]) -> int:
         sys.stderr.write(f"treadle-controller: {exc.message}\n")
         return 2 if isinstance(exc, ConfigError) else 1
     except OSError as exc:
-        sys.stderr.write(f"treadle-controller: {exc.filename}: {exc.strerror}\n")
+        where = f"{exc.filename}: " if exc.filename is not None else ""
+        sys.stderr.write(f"treadle-controller: {where}{exc.strerror}\n")
         return 1
     sys.stdout.write(f"{said}\n")
     return 0
@@ -77,6 +81,7 @@ def _init(parsed: argparse.Namespace) -> str:
         raise StartFailed(f"{folder} has an authority already, and everybody's certificates are signed by it")
     if not parsed.host:
         raise ConfigError("--host is missing: the address or name that agents and wfctl will use")
+    _check(parsed.host)
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     authority = Authority.create(parsed.name)
     write_secret(folder / "ca-key.pem", authority.key_pem)
@@ -88,9 +93,16 @@ def _init(parsed: argparse.Namespace) -> str:
 def _renew(parsed: argparse.Namespace) -> str:
     folder: Path = parsed.dir
     authority = Authority.load(folder / "ca.pem", folder / "ca-key.pem")
+    _check(parsed.host)
     hosts = parsed.host or hosts_of((folder / "cert.pem").read_bytes())
     _write_controller(folder, authority, hosts)
     return f"{folder} has a new cert.pem and key.pem for {', '.join(hosts)}"
+
+
+def _check(hosts: Sequence[str]) -> None:
+    for host in hosts:
+        if not _HOST.fullmatch(host):
+            raise ConfigError(f"--host {host!r} is no address and no name of a host: leave port and scheme away")
 
 
 def _write_controller(folder: Path, authority: Authority, hosts: Sequence[str]) -> None:
@@ -105,8 +117,8 @@ def _create(parsed: argparse.Namespace) -> str:
     for name in (parsed.name, *(one for one in namespaces if one != ANY_NAMESPACE)):
         if not is_name(name):
             raise ConfigError(f"{name!r} is no name: 1 to 128 letters, digits, '.', '_', '-'")
-    if not parsed.days > 0:
-        raise ConfigError("--days has to be more than nothing")
+    if not 0 < parsed.days <= _MOST_DAYS:
+        raise ConfigError(f"--days has to be more than nothing, and at most {_MOST_DAYS:,}")
     authority = Authority.load(parsed.dir / "ca.pem", parsed.dir / "ca-key.pem")
     key, roles = new_key(), dict.fromkeys(namespaces, Role(parsed.role))
     out: Path = parsed.out

@@ -62,6 +62,19 @@ ERRORS: Final[dict[grpc.StatusCode, type[WfctlError]]] = {
     grpc.StatusCode.UNAVAILABLE: Unreachable,
 }
 
+# What is not there -> the command that lists what is.
+LISTS: Final = {
+    "workflow-not-found": "wfctl get workflows",
+    "loop-not-found": "wfctl get loops",
+    "node-not-found": "wfctl get nodes",
+    "queue-not-found": "wfctl queue ls --all",
+    "agent-not-found": "wfctl agent ls",
+    "revision-not-found": "wfctl get workflows -o wide",
+    "consumer-not-found": "wfctl describe queue",
+    "dead-letter-not-found": "wfctl dlq ls",
+    "unknown-node-type": "wfctl node-types ls",
+}
+
 
 class Client:
     """Calls to one controller; use it as a context manager."""
@@ -186,7 +199,8 @@ def _typed(exc: grpc.RpcError, code: grpc.StatusCode, sentence: str) -> WfctlErr
         info = _unpack(detail, error_details_pb2.ErrorInfo)
         reason = info.reason if info is not None else reason
     kind = Refused if code is grpc.StatusCode.UNAVAILABLE else ERRORS.get(code, Refused)
-    error = kind(sentence)
+    look = LISTS.get(reason) if kind is NotFound else None
+    error = kind(f"{sentence}; see: {look}" if look is not None else sentence)
     error.details["reason"] = reason
     return error
 
@@ -238,6 +252,10 @@ def _pem(name: str, *, private: bool = False) -> bytes:
     try:
         if private and path.stat().st_mode & (stat.S_IRWXG | stat.S_IRWXO):
             raise BadUsage(f"the key {name} can be read by others; run: chmod 600 {name}")
-        return path.read_bytes()
+        content = path.read_bytes()
     except OSError as exc:
         raise BadUsage(f"{name} can't be read: {exc.strerror or exc}") from exc
+    wanted = b"PRIVATE KEY-----" if private else b"-----BEGIN CERTIFICATE-----"
+    if wanted not in content:
+        raise BadUsage(f"{name} holds no {'private key' if private else 'certificate'}; give a PEM file")
+    return content

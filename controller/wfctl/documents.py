@@ -32,6 +32,8 @@ def read(names: Iterable[str], *, stem: str | None = None) -> list[Document]:
 
 
 def _read(name: str, stem: str | None) -> Iterator[Document]:
+    if not name:
+        raise BadUsage("the name of a document is empty; name a file, a folder, or - for standard input")
     if name == "-":
         data = sys.stdin.buffer.read(_READ_LIMIT)
         yield Document("-", stem or "", data)

@@ -15,6 +15,7 @@ Format = Literal["table", "wide", "json", "yaml", "name"]
 DEFAULT_ADDRESS: Final = "127.0.0.1:7420"
 ENVIRONMENT: Final = "_environment"  # among what is given: the names of those that the environment gave
 _ADDRESS: Final = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+):\d{1,5}|unix:.+|(dns|ipv4|ipv6):.+")
+_TOKEN: Final = re.compile(r"[\x21-\x7e]+")  # what travels as metadata
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +52,9 @@ def resolve(given: Mapping[str, Any], *, config: Path | None = None) -> Settings
     if name is not None and "context" not in environment:  # whoever names one means it, whatever the shell exports
         given = {key: value for key, value in given.items() if key not in environment or key not in base}
     settings = Settings(**{**base, **given})
-    _check_address(settings.address)
+    check_address(settings.address)
+    if settings.token and not _TOKEN.fullmatch(settings.token):
+        raise BadUsage("the token holds something else than letters, digits and signs; give it in one line, as it was")
     if settings.token and not settings.cacert and not _is_local(settings.address):
         raise BadUsage(
             f"a token is not sent in the clear to {settings.address}; name the server's authority with --cacert"
@@ -64,7 +67,8 @@ def resolve(given: Mapping[str, Any], *, config: Path | None = None) -> Settings
     return settings
 
 
-def _check_address(address: str) -> None:
+def check_address(address: str) -> None:
+    """Raise BadUsage unless it is written as one."""
     if not _ADDRESS.fullmatch(address):
         raise BadUsage(f"{address!r} is no address; write HOST:PORT, as in {DEFAULT_ADDRESS}")
 

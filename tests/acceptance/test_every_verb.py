@@ -39,7 +39,7 @@ CONTROL = (
     ("ghost/x", 4, "ghost"),
     ("ghost --wait-timeout soon", 2, "duration"),
 )
-FILES = (("{gone}", 2, "there is no"), ("{folder}/empty", 2, "holds no .json file"))
+FILES = (("{gone}", 2, "there is no"), ("{folder}/empty", 2, "holds no .json file"), ("''", 2, "is empty"))
 BROKEN = (("{broken}", 3, "broken.json"), ("{wrong}", 3, "unknown-node-type"))
 
 TABLE: dict[str, Row] = {
@@ -68,6 +68,7 @@ TABLE: dict[str, Row] = {
         (
             ("", 2, "--filename"),
             ("-f {gone}", 2, "there is no"),
+            ("-f ''", 2, "the name of a document is empty"),
             ("-f {broken}", 3, "broken.json"),
             ("-f {wrong}", 3, "unknown-node-type"),
             ("-f {good} --wait-timeout x", 2, "duration"),
@@ -142,7 +143,7 @@ TABLE: dict[str, Row] = {
     "context set": Row(
         "'bad name' --address x",
         2,
-        (("new --cacert {gone}", 2, "no-such"),),
+        (("new --cacert {gone}", 2, "no-such"), ("new --address nonsense", 2, "HOST:PORT")),
         server=False,
     ),
     "context delete": Row("ghost", 2, server=False),
@@ -208,6 +209,7 @@ def test_the_example_ends_as_it_should(cluster: Dev, verb: str, folder: Path) ->
     if row.code == 4:
         assert ran.out == ""
         assert "ghost" in ran.err or "no.such" in ran.err, ran.err
+        assert "see: wfctl " in ran.err, "what to do"
 
 
 @pytest.mark.parametrize(
@@ -280,6 +282,8 @@ def test_a_server_that_is_something_else_is_told(stranger: str, verb: str, folde
     ("options", "word"),
     [
         (("--cacert", "no-such.pem"), "no-such.pem can't be read"),
+        (("--cacert", __file__), "holds no certificate"),
+        (("--token", "two\nlines"), "give it in one line"),
         (("--cert", "x.pem"), "--cacert"),
         (("--context", "nowhere"), "there is no context 'nowhere'"),
         (("--timeout", "later"), "is no duration"),

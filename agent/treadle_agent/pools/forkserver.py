@@ -78,7 +78,10 @@ class ForkServer:
         signal.signal(signal.SIGINT, signal.SIG_IGN)
         signal.signal(signal.SIGTERM, signal.SIG_IGN)  # the supervisor stops first, and this ends with it
         signal.set_wakeup_fd(self._waker.fileno(), warn_on_full_buffer=False)
-        self._supervisor.send(_encode([]))
+        try:
+            self._supervisor.send(_encode([]))
+        except ConnectionError:  # it ended while this was loading: it can't be configured like that, say
+            return
         while True:
             ready, _, _ = select.select([self._supervisor, self._wake], [], [], None if self._rested else _REST_S)
             if not ready:

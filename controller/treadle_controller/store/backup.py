@@ -31,8 +31,12 @@ def backup(store_url: str, file: Path) -> int:
     """Copy a store to a new file; returns how many rows. Raises StartFailed when it can't be done."""
     if file.exists():
         raise StartFailed(f"{file} exists; give the backup a name of its own")
+    _refuse_nothing(store_url)
     partial = file.with_name(file.name + ".partial")
-    partial.unlink(missing_ok=True)
+    try:
+        partial.unlink(missing_ok=True)
+    except OSError as exc:
+        raise StartFailed(f"{file} can't be written: {exc.strerror}") from exc
     try:
         with _reading(store_url) as reading, _writing(f"sqlite:///{partial}") as writing:
             _refuse_strangers(reading, "store")
@@ -101,6 +105,13 @@ def _copy(reading: Connection, writing: Connection) -> int:
             writing.execute(insert(table), values)
             rows += len(values)
     return rows
+
+
+def _refuse_nothing(store_url: str) -> None:
+    """Raise StartFailed for a SQLite store that is not there: opening it would make an empty one."""
+    url = make_url(store_url)
+    if url.get_backend_name() == "sqlite" and not Path(url.database or "").is_file():
+        raise StartFailed(f"there is no store {url.database}; say which with --config or --store")
 
 
 def _refuse_strangers(connection: Connection, what: str) -> None:

@@ -11,7 +11,7 @@ from wfctl import contexts, tables
 from wfctl.cli import Verb, VerbGroup, global_flags, with_output
 from wfctl.contexts import Contexts
 from wfctl.errors import BadUsage
-from wfctl.settings import Settings
+from wfctl.settings import Settings, check_address
 from wfctl.tables import Table
 from wfctl.text import clean
 
@@ -82,6 +82,8 @@ def set_(name: str, *, current: bool) -> None:
     given = {key: str(value) for key, value in global_flags().items() if key in contexts.KEYS}
     if not given and not current:
         raise BadUsage("nothing to set; give some of --address, --namespace, --cacert, --cert, --key, --token")
+    if given.get("address"):
+        check_address(given["address"])
     before = known.get(name) if name in known.named else {}
     merged = {key: value for key, value in {**before, **given}.items() if value}
     known.named[name] = contexts.absolute(merged)

@@ -148,7 +148,7 @@ def test_no_answer_in_time_is_exit_code_6(controller: Any) -> None:
 
 def test_keys_that_others_can_read_are_refused(wfctl: Any, tmp_path: Path) -> None:
     pem = tmp_path / "key.pem"
-    pem.write_text("x")
+    pem.write_text("-----BEGIN CERTIFICATE-----")
     pem.chmod(0o640)
 
     ran = wfctl("get", "workflows", "--cacert", str(pem), "--cert", str(pem), "--key", str(pem))
