@@ -183,6 +183,8 @@ def test_a_full_queue_whose_reader_is_slow(world: World) -> None:
     assert " of 20 messages" in found["sentence"]
     assert "full/take lags" in found["sentence"]
     assert "readers: full/take" in facts(found)
+    assert " for room in full-q since it began" in facts(found)
+    assert "s for full-q" in world.wfctl("describe", "loop", "full/make").out
 
 
 def test_a_reader_that_lags_because_of_one_node(world: World) -> None:

@@ -11,7 +11,7 @@ from wfctl import output, tables
 from wfctl.cli import VerbGroup, target, with_settings
 from wfctl.errors import BadUsage
 from wfctl.settings import Settings
-from wfctl.text import clean
+from wfctl.text import clean, duration
 
 if TYPE_CHECKING:
     from treadle.v1 import event_pb2, loop_pb2, queue_pb2
@@ -195,6 +195,9 @@ def _replicas(found: loop_pb2.Loop) -> None:
                 f"restarts {status.restarts}, in flight {status.in_flight}"
             )
         )
+        if status.blocked:
+            waited = [f"{duration(each.seconds)} for {each.queue}" for each in status.blocked]
+            click.echo(clean(f"    waited for room in queues: {', '.join(waited)}"))
         if status.reason.message:
             click.echo(clean(f"    {rows.reason(status.reason)}"))
         if status.reason.traceback:
