@@ -91,7 +91,7 @@ class Leader:
         self._saving = asyncio.Lock()
         self._touched: dict[str, dict[str, None] | None] = {}  # loops by workflow; None: all of it
         self._settler = Settler(image, self.journal, self.unsent, clock)
-        self._portions = Portions(image)
+        self.portions = Portions(image)
         self._admission = Admission(image, link, self.unsent, self.persist)
         self.slots = Slots(image, link, self.journal, self.unsent, self.persist)
         self._absence = Absence(self, consumer_expire_s)
@@ -176,7 +176,7 @@ class Leader:
             self._settler.settle(workflow, changes, touched[workflow.name])
             if workflow.probes:
                 self._draining.set()
-        later = self._portions.cut(changes)
+        later = self.portions.cut(changes)
         if changes.to_write:
             await self.persist(changes)
         for workflow in found:
@@ -209,8 +209,8 @@ class Leader:
 
     async def _place(self, portion: list[ReplicaId]) -> None:
         """Write a part of what was placed, tell Redis, and send it."""
-        await self.persist(self._portions.changes(portion))
-        self._portions.written(portion)
+        await self.persist(self.portions.changes(portion))
+        self.portions.written(portion)
         if not self.link.up:
             return  # admitted with all that waits when Redis is back
         try:
@@ -220,7 +220,7 @@ class Leader:
 
     def _is_written(self, id_: ReplicaId) -> bool:
         """Whether an assignment is on disk as it is; what changed during this round gets there with the next."""
-        return id_ not in self._portions and id_ not in self.changes.assignments
+        return id_ not in self.portions and id_ not in self.changes.assignments
 
     def _send(self, changes: Changes, admitted: Iterable[ReplicaId]) -> None:
         for assignment in changes.let_go:

@@ -14,13 +14,14 @@ from treadle_controller.cluster.model import Assignment, ReplicaId
 from treadle_controller.leader.changes import Changes
 from treadle_controller.leader.image import Image
 
-_MOST: Final = 2_000  # assignments; fewer go faster alone than in two transactions
+MOST: Final = 2_000  # assignments in a part; fewer go faster alone than in two transactions
 
 
 class Portions:
     """The parts of one round that come after the first."""
 
     def __init__(self, image: Image) -> None:
+        self.most = MOST
         self._image = image
         self._unwritten: set[ReplicaId] = set()
 
@@ -30,7 +31,7 @@ class Portions:
 
     def cut(self, changes: Changes) -> list[list[ReplicaId]]:
         """Take the placements of all parts but the first out of a round's changes, and return them."""
-        if len(changes.placed) <= _MOST:
+        if len(changes.placed) <= self.most:
             return []
         by_agent: defaultdict[str, list[ReplicaId]] = defaultdict(list)
         for place in changes.placed:
@@ -39,7 +40,7 @@ class Portions:
                 by_agent[one.agent].append(place.id)
         portions: list[list[ReplicaId]] = [[]]
         for ids in by_agent.values():
-            if len(portions[-1]) >= _MOST:
+            if len(portions[-1]) >= self.most:
                 portions.append([])
             portions[-1] += ids
         for portion in portions[1:]:

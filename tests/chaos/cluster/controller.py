@@ -63,6 +63,7 @@ class ControllerProcess:
         number: int,
         reaches: Callable[[], bool],
         note: Note,
+        portion: int,
     ) -> None:
         self.process = Process(clockwork, f"controller.{number}")
         self.started_at: float | None = None
@@ -71,6 +72,7 @@ class ControllerProcess:
         self._store = DiskStore(disk, self.process)
         self._admin = Admin(fences, chance, reaches)
         self._note = note
+        self._portion = portion
         self._dispatcher: DispatcherService
 
     def start(self, on_ready: Callable[[ControllerProcess], None]) -> None:
@@ -88,6 +90,7 @@ class ControllerProcess:
             last_event=last_event,
             clock=self.process.time,
         )
+        leader.portions.most = self._portion
         self._listen_in(leader)
         await leader.start()
         self.leader, self.started_at = leader, self.process.time()

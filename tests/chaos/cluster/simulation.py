@@ -97,9 +97,16 @@ class Cluster:
     """Everything that is simulated, and the people who use it."""
 
     def __init__(
-        self, schedule: Schedule, *, trace: bool = False, pace: Pace | None = None, slots: int = _SLOTS
+        self,
+        schedule: Schedule,
+        *,
+        trace: bool = False,
+        pace: Pace | None = None,
+        slots: int = _SLOTS,
+        portion: int = 1,  # placements that go out at a time: few, so that faults come between them
     ) -> None:
         self.schedule = schedule
+        self._portion = portion
         self.clockwork = Clockwork()
         self.disk = Disk(Random(f"disk {schedule.seed}"))
         self.watch = Watch(self.clockwork, self.disk, trace=trace)
@@ -200,6 +207,7 @@ class Cluster:
             number=self._controllers,
             reaches=lambda: self.controller_reaches_redis,
             note=self.watch.noted,
+            portion=self._portion,
         )
         self.controller.start(self._serve)
 

@@ -11,6 +11,7 @@ from tests.chaos.cluster.faults import Schedule
 from tests.chaos.cluster.hosts import Pace
 from tests.chaos.cluster.simulation import Cluster, Command
 from treadle_controller.cluster.fleet import Liveness
+from treadle_controller.leader.portions import MOST
 
 _PER_WORKFLOW = 10_000  # the most that a document may hold
 _BACK_S = 10.0
@@ -23,7 +24,7 @@ class Fleet:
     def __init__(self, agents: int, loops: int) -> None:
         self.loops = loops
         schedule = Schedule(seed=1, agents=agents, gentle=True, faults=())
-        self.cluster = Cluster(schedule, pace=Pace(commit_s=0.0), slots=4 * loops // agents)
+        self.cluster = Cluster(schedule, pace=Pace(commit_s=0.0), slots=4 * loops // agents, portion=MOST)
         self.cluster.start_controller()
         for seat in self.cluster.seats:
             self.cluster.world.call_later(3.0 * seat.chance.random(), seat.start)

@@ -13,7 +13,7 @@ import pytest
 from tests.unit.controller.builders import agent, compiled, fleet, loop
 from treadle.queues.tenure import LoopKey
 from treadle_controller.cluster.model import ReplicaId
-from treadle_controller.leader import Leader, portions
+from treadle_controller.leader import Leader
 from treadle_controller.leader.image import Image, WorkflowImage
 from treadle_controller.leader.link import QueueLink
 from treadle_controller.leader.stream import AgentStream
@@ -56,6 +56,7 @@ def make_leader(store: Store) -> tuple[Leader, Admin]:
     link = QueueLink(admin, term=1, redis_id="r")  # type: ignore[arg-type] # what is asked of it is there
     link.up = True
     leader = Leader(store, image, link, name="c", last_event=0)
+    leader.portions.most = LOOPS // 3
     for name in image.fleet.agents:
         leader.roster.streams[name] = AgentStream(name, "s", time.monotonic)
     leader.touch("w")
@@ -63,8 +64,7 @@ def make_leader(store: Store) -> tuple[Leader, Admin]:
 
 
 @pytest.fixture
-def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Store:
-    monkeypatch.setattr(portions, "_MOST", LOOPS // 3)
+def store(tmp_path: Path) -> Store:
     opened = Store(f"sqlite:///{tmp_path}/controller.db")
     opened.open()
     return opened
