@@ -135,6 +135,13 @@ class Receiver:
         ]
 
     @property
+    def everything(self) -> str:
+        """All that came, byte for byte."""
+        with self._news:
+            kept = [*self._traces, *self._metrics, *self._logs]
+        return b"".join(request.SerializeToString() for request in kept).decode("latin-1")
+
+    @property
     def logs(self) -> list[Any]:
         return [
             record

@@ -12,6 +12,7 @@ import pytest
 
 from tests.acceptance.documents import Document, edges, node, save
 from tests.acceptance.running import Dev, command_of, dev, marked, wait_until
+from tests.otlp import Receiver, receiver
 
 NODES: Final = str(Path(__file__).with_name("nodes") / "leaky.py")
 POOLS: Final = ("thread", "asyncio", "process")
@@ -52,6 +53,21 @@ def searched(running: Dev, state: Path, *more: str) -> dict[str, str]:
     return found
 
 
+def sends_all(collector: Receiver) -> dict[str, str]:
+    """Return the settings with which every iteration becomes a trace, and what nodes log goes out too."""
+    return {
+        "TREADLE_AGENT_OTLP_ENDPOINT": collector.endpoint,
+        "TREADLE_AGENT_OTLP_INTERVAL_S": "0.5",
+        "TREADLE_AGENT_OTLP_LOGS": "true",
+        "TREADLE_AGENT_TRACES__RATIO": "1.0",
+        "TREADLE_AGENT_TRACES__PER_SECOND": "0",
+        "TREADLE_CONTROLLER_OTLP_ENDPOINT": collector.endpoint,
+        "TREADLE_CONTROLLER_OTLP_LOGS": "true",
+        "TREADLE_CONTROLLER_TRACES_RATIO": "1.0",
+        "TREADLE_CONTROLLER_TRACES_PER_SECOND": "0",
+    }
+
+
 @pytest.mark.parametrize("source", ["folder", "environment"])
 def test_a_planted_secret_is_found_nowhere(tmp_path: Path, source: str) -> None:
     planted = f"pl4nted/{secrets.token_hex(12)}&'\"%"
@@ -62,7 +78,10 @@ def test_a_planted_secret_is_found_nowhere(tmp_path: Path, source: str) -> None:
     else:
         given = {"TREADLE_SECRET_PLANTED": planted}
     state = tmp_path / "state"
-    with dev(tmp_path / "dev", "--state-dir", str(state), "--nodes", NODES, **given) as running:
+    with (
+        receiver() as collector,
+        dev(tmp_path / "dev", "--state-dir", str(state), "--nodes", NODES, **given, **sends_all(collector)) as running,
+    ):
         outputs = [running.wfctl("apply", "-f", save(tmp_path, leaky()), "--detach").out]
         for pool in POOLS:
             running.wfctl("queue", "push", f"in-{pool}", '{"n": 41}')
@@ -85,6 +104,9 @@ def test_a_planted_secret_is_found_nowhere(tmp_path: Path, source: str) -> None:
         everything = searched(running, state, *outputs)
         assert running.stop() == 0
         everything |= searched(running, state)
+        everything["telemetry"] = collector.everything
+        assert {"leaky"} <= {span.attributes.get("treadle.workflow") for span in collector.spans}
+        assert collector.logs
 
     forms = {planted, repr(planted)[1:-1], planted.split("/")[1][:24]}
     assert not [name for name, text in everything.items() if any(form in text for form in forms)]
