@@ -114,6 +114,7 @@ class SimulatedAgent:
         self._telling = telling
         self._returning = returning
         self._backoff_s = _BACKOFF_S[0]
+        self._interval_s = 0.0
         self._address = address
         self._name = name
         self._slots = agent_pb2.Slots(thread=slots, process=slots, asyncio=slots)
@@ -187,6 +188,7 @@ class SimulatedAgent:
             case "heartbeat_answer":
                 self.answered += 1
                 self.answered_now += 1
+                self._told(message.heartbeat_answer)
                 self._crowd.changed.set()
             case "goodbye":
                 self.goodbye = f"{self._name}: {message.goodbye.reason.code}"
@@ -197,10 +199,10 @@ class SimulatedAgent:
         self.sessions += 1
         self.answered_now = 0
         self._backoff_s = _BACKOFF_S[0]
-        interval_s = welcome.heartbeat_interval.ToTimedelta().total_seconds()
+        self._interval_s = welcome.heartbeat_interval.ToTimedelta().total_seconds()
         for beating in self._tasks[1:]:
             beating.cancel()
-        self._tasks[1:] = [asyncio.create_task(self._beat(self._session, interval_s), name=f"{self._name} beat")]
+        self._tasks[1:] = [asyncio.create_task(self._beat(self._session), name=f"{self._name} beat")]
 
     def _assigned(self, message: pb.Assignments) -> None:
         statuses = [_status(one) for one in message.set]
@@ -226,15 +228,20 @@ class SimulatedAgent:
         if message.kind == pb.ASSIGNMENTS_KIND_COMPLETE:
             self._crowd.taken += sum(1 for key in had if key not in told)
 
-    async def _beat(self, session: str, interval_s: float) -> None:
+    def _told(self, answer: pb.HeartbeatAnswer) -> None:
+        """Take over how often to beat from now on: the fleet has grown since the session began."""
+        if answer.HasField("heartbeat_interval"):
+            self._interval_s = answer.heartbeat_interval.ToTimedelta().total_seconds()
+
+    async def _beat(self, session: str) -> None:
         sequence = 0
-        await asyncio.sleep(interval_s * random.random())  # as agents drift apart
+        await asyncio.sleep(self._interval_s * random.random())  # as agents drift apart
         while self.live and self._session == session:
             sequence += 1
             statuses = self._statuses.values() if self._telling else ()
             beat = pb.Heartbeat(sequence=sequence, statuses=statuses, redis_reachable=True)
             self._outgoing.put_nowait(pb.SessionRequest(heartbeat=beat))
-            await asyncio.sleep(interval_s)
+            await asyncio.sleep(self._interval_s)
 
 
 def _status(one: pb.Assignment) -> loop_pb2.LoopStatus:
