@@ -20,7 +20,6 @@ from tests.acceptance.running import wait_until
 from tests.cutting_proxy import CuttingProxy
 
 FAULTS = ("kill mover", "kill feeder", "kill both", "two movers", "cut connections", "kill controller", "kill queues")
-AWAY = "redis-unreachable"
 STEP = 120
 PATIENCE_S = 90.0
 
@@ -124,13 +123,17 @@ class Moving:
             case "cut connections":
                 self.proxy.cut(b"", times=self.chance.randint(1, 3), every=self.chance.randint(1, 6))
             case "kill queues":
-                told = self.cluster.controller.log().count(AWAY)
+                wait_until(self._has_queues, "the controller has the queues again, after the last time")
                 self.cluster.queues.kill()
-                wait_until(lambda: self.cluster.controller.log().count(AWAY) > told, "the controller misses the queues")
+                wait_until(lambda: not self._has_queues(), "the controller misses the queues")
                 self.cluster.queues.start()
             case _:
                 self.cluster.controller.kill()
                 self.cluster.controller.start()
+
+    def _has_queues(self) -> bool:
+        log = self.cluster.controller.log()
+        return log.rfind("redis-connected") > log.rfind("redis-unreachable")
 
     def _again(self, program: Program) -> None:
         program.kill()
