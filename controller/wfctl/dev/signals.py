@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
+import select
 import signal
-import threading
 from typing import Final
 
 _SIGNALS: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
@@ -14,11 +16,15 @@ class Stopped(Exception):
 
 
 class Signals:
-    """Counts the signals that ask us to stop: one is a wish, two are an order."""
+    """Counts the signals that ask us to stop: one is a wish, two are an order.
+
+    A handler runs in the thread that waits, in the middle of anything: it may take no lock, and an Event has one.
+    """
 
     def __init__(self) -> None:
         self._count = 0
-        self._changed = threading.Event()
+        self._heard, self._said = os.pipe()
+        os.set_blocking(self._said, False)
 
     def listen(self) -> None:
         """Take the signals over; belongs to the main thread."""
@@ -32,9 +38,10 @@ class Signals:
 
     def pause(self, seconds: float) -> None:
         """Wait. Raises Stopped as soon as a signal came."""
-        if self._changed.wait(seconds):
+        if select.select([self._heard], [], [], seconds)[0]:
             raise Stopped
 
     def _received(self) -> None:
         self._count += 1
-        self._changed.set()
+        with contextlib.suppress(BlockingIOError):  # then there is more than enough to hear
+            os.write(self._said, b".")
