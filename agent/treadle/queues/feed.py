@@ -22,6 +22,7 @@ import hiredis
 
 from treadle.errors import TenureLost
 from treadle.queues import envelope
+from treadle.queues.head_start import HeadStart
 from treadle.queues.keys import Keys
 from treadle.queues.line import Line
 from treadle.queues.naming import Naming
@@ -51,6 +52,7 @@ class Feed:
         on_room: Callable[[str], None],
         on_connected: Callable[[], None],
         lose: Callable[[Reader, TenureLost], None],
+        threaded: bool = False,
     ) -> None:
         self.line = Line(url, keys.namespace, f"treadle-feed-{host}", self._greet)
         self._keys = keys
@@ -61,6 +63,8 @@ class Feed:
         self._on_room = on_room
         self._on_connected = on_connected
         self._lose = lose
+        self._threaded = threaded  # loops are threads: they sleep while this one listens
+        self._head_start = HeadStart()
         self._readers: dict[str, list[Reader]] = {}
         self._hot: dict[Reader, float] = {}
         self._asked = Naming(keys, self._bell, BLOCK_MS)
@@ -155,8 +159,12 @@ class Feed:
         # Only the end is awaited. What is heard is handed out in the callback, and what is asked next goes out there
         # too: a task would do either a turn of the event loop later, while the loops wait for this thread to be done.
         end: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        wire.herald = self._announce if self._threaded else None
         self._ask_next(wire, end)
         await end
+
+    def _announce(self, size: int) -> None:
+        self._head_start.give(size, self._asked.readers, time.monotonic())
 
     def _ask_next(self, wire: Wire, end: asyncio.Future[None]) -> None:
         readers = [r for r in self._hot if not r.full and not r.repairing]
@@ -179,6 +187,8 @@ class Feed:
         try:
             if answer:
                 self._hand_out(answer, self._asked.by_key)
+            if pause_s := self._head_start.taken():
+                time.sleep(pause_s)  # there is nothing else to do, and the loop's thread can use the interpreter
             self._ask_next(wire, end)
         except Exception as exc:  # noqa: BLE001 - raised where the end is awaited
             end.set_exception(exc)

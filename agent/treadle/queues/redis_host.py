@@ -72,6 +72,7 @@ class RedisHost:
             on_room=self._room,
             on_connected=self._room_anywhere,
             lose=self._lose_reader,
+            threaded=threaded,
         )
         self._tenures: dict[int, RedisTenure] = {}
         self._run_task: asyncio.Task[None] | None = None

@@ -51,6 +51,7 @@ class Wire(asyncio.Protocol):
         self._held: list[bytes] = []  # to be written, in this order, after what the transport has
         self._holds = 0  # answers are handed out, or the transport has enough
         self.answers = 0
+        self.herald: Callable[[int], None] | None = None  # told how many bytes are here before they are read
 
     @property
     def direct(self) -> bool:
@@ -130,6 +131,8 @@ class Wire(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         """Hand out the answers that are complete."""
+        if self.herald is not None:
+            self.herald(len(data))
         if self._socket is None:
             self._hand_out(data)
             return

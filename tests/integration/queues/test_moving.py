@@ -26,6 +26,8 @@ from tests.queue_world import (
 from treadle.queues.admin import QueueAdmin
 from treadle.queues.codec import encode_item
 from treadle.queues.feed import LOOK_AGAIN_TURNS, Feed
+from treadle.queues.head_start import QUIET_S
+from treadle.queues.latch import Latch
 from treadle.queues.reader import Reader
 from treadle.queues.redis_host import RedisHost
 from treadle.queues.tenure import BadItem, DeadLetter
@@ -409,3 +411,36 @@ def test_a_ring_that_got_lost_costs_no_more_than_a_while(world: World) -> None:
         host._loop.call_soon_threadsafe(host._host._feed.look_again)
 
     assert take(reader, "q", 1, patience_s=5.0) == [1]
+
+
+class NotingLatch(Latch):
+    """Notes how far the reader was at each wake."""
+
+    __slots__ = ("_reader", "seen")
+
+    def __init__(self, reader: Reader) -> None:
+        super().__init__()
+        self._reader = reader
+        self.seen: list[int] = []
+
+    def wake(self) -> None:
+        self.seen.append(self._reader.at)
+        super().wake()
+
+
+def test_a_loop_that_sleeps_is_woken_before_its_message_is_read(world: World) -> None:
+    key, writer = loop("reads"), loop("writes")
+    world.assign(key, writer)
+    world.do(lambda admin: admin.enter_writers({"q": [writer]}))
+    reading = world.host().open(spec(key, reads=["q"]))
+    writing = world.host().open(spec(writer, writes=["q"]))
+    push(writing, "q", [1])  # from now on its queue is one of those that are listened to
+    assert take(reading, "q", 1) == [1]
+    latch = reading.latch = NotingLatch(reading.readers["q"])
+    for n in range(2, 200):
+        writing.wait(2 * QUIET_S)
+        push(writing, "q", [n])
+        assert take(reading, "q", 1, commit=False) == [n]  # no commit, whose answer would wake it too
+        if latch.seen.count(n) > 1:  # once when the message before was handed out, and again before this one was read
+            return
+    pytest.fail("never woken before")
