@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Final
@@ -65,7 +66,8 @@ class Leaving:
             self._silent_from.pop(name, None)
             agent.starved = False
         else:
-            self._silent_from.setdefault(name, self._leader.clock() - silence_s)
+            since = self._leader.clock() - silence_s
+            self._silent_from[name] = min(since, self._silent_from.get(name, since))
         if agent.redis_reachable == reachable:
             return
         agent.redis_reachable = reachable
@@ -74,6 +76,10 @@ class Leaving:
         self._leader.journal.add("agent", name, code, message)
         self._image.fleet.changed()
         self._leader.roster.touch_waiting()
+
+    def unheard(self) -> None:
+        """Take in that this controller was paused: what agents said before may be over, and they say it again."""
+        self._silent_from = dict.fromkeys(self._silent_from, math.inf)
 
     def tick(self, now: float) -> None:
         for name, by in list(self._drain_by.items()):

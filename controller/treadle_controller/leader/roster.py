@@ -104,6 +104,7 @@ class Roster:
         away, self._ticked_at = now - self._ticked_at, now
         if away > _MOST_AWAY_S:
             self.sessions.postpone(away)
+            self.leaving.unheard()
         for lost in self.sessions.tick(now):
             self._lose(lost)
         self.leaving.tick(now)

@@ -48,6 +48,15 @@ FOUND = {
             Fault(17.482, Kind.PARTITION, 0, 8.915, 0.017492842859731295, (True, True)),
         ),
     ),
+    "a controller that was paused reads what agents say of their Redis before it judges them": Schedule(
+        5286,
+        4,
+        gentle=False,
+        faults=(
+            Fault(6.331, Kind.REDIS_CUT, 1, 7.6, 0.25273226727515163, (True, True)),
+            Fault(14.001, Kind.CONTROLLER_FROZEN, 3, 4.976, 0.6412428342469645, (True, False)),
+        ),
+    ),
     "a full set that is lost is noticed with the next heartbeat": Schedule(
         58322,
         4,
