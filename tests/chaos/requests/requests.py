@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -193,5 +194,6 @@ def _change(chance: Random, found: Any) -> None:
         elif isinstance(found, dict) and chance.random() < 0.3:
             found[chance.choice(_TEXTS)] = found[key]
         else:
-            found[key] = chance.choice((*_VALUES, *_TEXTS, found[key], [found[key]]))
+            # A copy: what one document has changed must not be in the next, nor a list in itself.
+            found[key] = copy.deepcopy(chance.choice((*_VALUES, *_TEXTS, found[key], [found[key]])))
         return
