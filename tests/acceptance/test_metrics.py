@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,9 +13,10 @@ from typing import Any
 import httpx
 import pytest
 
+from tests.acceptance.agents import agent
 from tests.acceptance.documents import edges, node, save
 from tests.acceptance.pushing import push
-from tests.acceptance.running import Dev, dev, environment, wait_until
+from tests.acceptance.running import Dev, dev, wait_until
 from tests.servers import redis_server
 from wfctl.dev.daemon import Daemon
 
@@ -38,25 +38,16 @@ class Cluster:
     def folder(self) -> Path:
         return self.dev.folder
 
-    @contextmanager
-    def agent(self, name: str) -> Iterator[Daemon]:
+    def agent(self, name: str) -> AbstractContextManager[Daemon]:
         """Run one more agent, where `work` has its place; it is killed in the end."""
-        env = {
-            **environment(),
-            "TREADLE_AGENT_CONTROLLERS": self.dev.address,
-            "TREADLE_AGENT_NAME": name,
-            "TREADLE_AGENT_LABELS": "zone=b",
-            "TREADLE_AGENT_NODES": json.dumps([NODES]),
-            "TREADLE_AGENT_REDIS": self.redis,
-            "TREADLE_AGENT_STATE_DIR": str(self.folder / name),
-        }
-        daemon = Daemon(name, "treadle_agent", [], env=env, log=self.folder / f"{name}.log")
-        daemon.start()
-        try:
-            yield daemon
-        finally:
-            daemon.kill()
-            wait_until(lambda: not daemon.runs, "it is gone")
+        return agent(
+            name,
+            controller=self.dev.address,
+            redis_url=self.redis,
+            nodes=[NODES],
+            labels={"zone": "b"},
+            folder=self.folder,
+        )
 
     def push(self, count: int) -> None:
         """Push the next numbers."""

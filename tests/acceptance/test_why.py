@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
 import pytest
 import redis
 
+from tests.acceptance.agents import agent
 from tests.acceptance.documents import Document, edges, node, save
 from tests.acceptance.running import Ran, wait_until, wfctl
 from tests.servers import TestServer, redis_server
@@ -83,26 +83,16 @@ def nothing_left(world: World) -> Iterator[None]:
     world.clean_up()
 
 
-@contextmanager
-def agent(world: World, name: str, redis_url: str) -> Iterator[Daemon]:
+def stranger(world: World, name: str, redis_url: str) -> AbstractContextManager[Daemon]:
     """Run one more agent, which has the label that nobody else has."""
-    env = {
-        **os.environ,
-        "TREADLE_AGENT_CONTROLLERS": json.dumps([world.cluster.address]),
-        "TREADLE_AGENT_NAME": name,
-        "TREADLE_AGENT_LABELS": json.dumps({"side": "other"}),
-        "TREADLE_AGENT_NODES": json.dumps([NODES]),
-        "TREADLE_AGENT_REDIS": redis_url,
-        "TREADLE_AGENT_STATE_DIR": str(world.folder / name),
-    }
-    (world.folder / name).mkdir()
-    daemon = Daemon(name, "treadle_agent", [], env=env, log=world.folder / f"{name}.log")
-    daemon.start()
-    try:
-        yield daemon
-    finally:
-        daemon.kill()
-        wait_until(lambda: not daemon.runs, "it is gone")
+    return agent(
+        name,
+        controller=world.cluster.address,
+        redis_url=redis_url,
+        nodes=[NODES],
+        labels={"side": "other"},
+        folder=world.folder,
+    )
 
 
 def facts(verdict: Any) -> str:
@@ -239,7 +229,7 @@ def test_an_agent_of_another_server_and_one_that_is_lost(world: World) -> None:
     with redis_server() as other:
         with redis.Redis.from_url(other.url) as client:
             client.hset("{treadle:default}:meta", "id", "somebody-elses")
-        with agent(world, "stray", other.url):
+        with stranger(world, "stray", other.url):
             found = world.why("astray/make", "wrong-redis")
             assert "agent stray is connected to another Redis" in found["sentence"]
     found = world.why("astray/make", "no-agent-ready")

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.integration.deploy.service import Service
+from tests.integration.deploy.site import ROOT, Site
 from tests.integration.deploy.unit_file import UnitFile
 from tests.require import Require
 
@@ -78,6 +79,26 @@ def installed(
     done = install(root, "install")
     assert done.returncode == 0, done.stderr
     return root
+
+
+@pytest.fixture(scope="module")
+def bare_site(
+    request: pytest.FixtureRequest,
+    installed: Path,
+    checkout: Path,
+    require: Require,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Iterator[Site]:
+    """The hosts that a module names as HOSTS, as network namespaces on which nobody has set anything up."""
+    require.root()
+    for program in ("ip", "nsenter", "unshare", "redis-server", "redis-cli"):
+        require.program(program)
+    python = next(path for path in PYTHONS if is_fit(path))
+    shutil.copytree(ROOT / "deploy" / "workflows", checkout / "deploy" / "workflows", dirs_exist_ok=True)
+    folder = tmp_path_factory.mktemp("site")
+    folder.parent.chmod(0o711)
+    with Site(request.module.HOSTS, folder, installed / "opt" / "treadle", checkout, python) as site:
+        yield site
 
 
 @pytest.fixture

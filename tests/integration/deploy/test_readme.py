@@ -3,18 +3,13 @@
 from __future__ import annotations
 
 import json
-import shutil
-from collections.abc import Iterator
-from pathlib import Path
 from typing import Final
 
 import pytest
 
 from tests.acceptance.running import wait_until
-from tests.integration.deploy.conftest import PYTHONS, is_fit
-from tests.integration.deploy.site import ROOT, Site
+from tests.integration.deploy.site import Site
 from tests.pages import Block, blocks, shell
-from tests.require import Require
 
 PAGE: Final = "deploy/README.md"
 HOSTS: Final = {"control": "10.0.0.1", "redis": "10.0.0.2", "web-1": "10.0.0.11"}
@@ -27,17 +22,9 @@ for file in "$@"; do echo 'redis = "redis://:{secret}@10.0.0.2:6379"' >>$file; d
 
 
 @pytest.fixture(scope="module")
-def site(installed: Path, checkout: Path, require: Require, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
-    require.root()
-    for program in ("ip", "nsenter", "unshare", "redis-server", "redis-cli"):
-        require.program(program)
-    python = next(path for path in PYTHONS if is_fit(path))
-    shutil.copytree(ROOT / "deploy" / "workflows", checkout / "deploy" / "workflows", dirs_exist_ok=True)
-    folder = tmp_path_factory.mktemp("site")
-    folder.parent.chmod(0o711)
-    with Site(HOSTS, folder, installed / "opt" / "treadle", checkout, python) as site:
-        succeed(site, "redis", START_REDIS.format(secret=SECRET))
-        yield site
+def site(bare_site: Site) -> Site:
+    succeed(bare_site, "redis", START_REDIS.format(secret=SECRET))
+    return bare_site
 
 
 def block(first: str) -> Block:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Any, Final
@@ -15,9 +15,7 @@ from tests.acceptance.documents import save
 from tests.acceptance.running import wait_until
 from tests.chaos.cluster_net.builds import NEWER
 from tests.integration.deploy import upgrading
-from tests.integration.deploy.conftest import PYTHONS, is_fit
 from tests.integration.deploy.site import ROOT, Site
-from tests.require import Require
 
 GUIDE: Final = ROOT / "deploy/guide-three-hosts.md"
 OPERATE: Final = ROOT / "deploy/guide-operate.md"
@@ -27,17 +25,9 @@ LIAR: Final = Path(__file__).with_name("liar.py")
 
 
 @pytest.fixture(scope="module")
-def site(installed: Path, checkout: Path, require: Require, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
-    require.root()
-    for program in ("ip", "nsenter", "unshare", "redis-server", "redis-cli"):
-        require.program(program)
-    python = next(path for path in PYTHONS if is_fit(path))
-    shutil.copytree(ROOT / "deploy" / "workflows", checkout / "deploy" / "workflows", dirs_exist_ok=True)
-    folder = tmp_path_factory.mktemp("site")
-    folder.parent.chmod(0o711)
-    with Site(HOSTS, folder, installed / "opt" / "treadle", checkout, python) as site:
-        site.follow(GUIDE)
-        yield site
+def site(bare_site: Site) -> Site:
+    bare_site.follow(GUIDE)
+    return bare_site
 
 
 def wfctl(site: Site, who: str, *words: str, host: str = "control") -> tuple[int, str, str]:
