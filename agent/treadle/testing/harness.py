@@ -78,7 +78,9 @@ class WorkflowHarness:
         keys = {plan.loop: _keys(plan) for plan in self.plans}
         # All writers before any loop, as the controller does: else a reader could see an end too early.
         for queue in self.compiled.queues:
-            self._host.enter_writers({queue.name: [key for name in queue.writers for key in keys.get(name, ())]})
+            # Where none of its writers runs here the test is the writer, and says when that is over by `end`.
+            if here := [key for name in queue.writers for key in keys.get(name, ())]:
+                self._host.enter_writers({queue.name: here})
         self._lives = [self._begin(plan, key) for plan in self.plans for key in keys[plan.loop]]
         for life in self._lives:
             life.start()

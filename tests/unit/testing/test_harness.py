@@ -114,6 +114,15 @@ def test_a_loop_can_be_run_alone() -> None:
         assert harness.completed
 
 
+def test_a_loop_alone_waits_for_what_the_test_has_not_pushed_yet() -> None:
+    with LoopHarness(chain("test.inverse"), loop="ticks", nodes=[Inverse]) as harness:
+        harness.settle()
+        assert not harness.completed
+
+        harness.push("ticks", {"n": 2})
+        harness.expect_pushed("results", {"n": 2, "inverse": 0.5})
+
+
 def test_a_loop_that_is_not_there_is_named_with_those_that_are() -> None:
     with pytest.raises(ConfigError, match="there are"):
         LoopHarness(chain("test.inverse"), loop="absent", nodes=[Inverse])
