@@ -56,7 +56,10 @@ def end(site: Site, host: str) -> None:
     """Stop it as the page says: it ends cleanly."""
     succeed(site, host, "kill -TERM $(cat /run/foreground.pid)")
     gone = "! kill -0 $(cat /run/foreground.pid) 2>/dev/null"
-    wait_until(lambda: site.run(host, gone).returncode == 0, f"the daemon on {host} ends")
+    try:
+        wait_until(lambda: site.run(host, gone).returncode == 0, f"the daemon on {host} ends")
+    except AssertionError as exc:
+        raise AssertionError(site.logs()[-6_000:]) from exc
     assert "Traceback" not in site.logs()
 
 
