@@ -42,11 +42,19 @@ class Casualties:
         """Take in that a child is gone, and all its runs with it."""
         mine = self._loops.forget_runs(child)
         seen = {placed.number: _seen(child, placed) for placed in mine}
+        self._log_end(child, code, mine)
         death = self._death(child, code, mine, seen)
         insiders = sum(each.inside for each in seen.values())
         for placed in mine:
             sentence = blame.judge(death, placed.number, seen[placed.number], placed.plan, insiders)
             self._carry_out(Verdict(placed, sentence))
+
+    def _log_end(self, child: Child, code: int, mine: list[Placed]) -> None:
+        """Log the end of a loop's own process that nobody asked for. Those of shared hosts are logged by `Hosts`."""
+        if child.role == "process" and child.doom is None:
+            for placed in mine:
+                about = {"pid": child.pid, "broken": child.broken, "loop": str(placed.record.address)}
+                _log.warning("the process host ended with %d", code, extra=about)
 
     def trouble(self, child: Child, frame: Trouble) -> None:
         """Take in what a child's watchdog saw."""

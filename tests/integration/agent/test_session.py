@@ -57,7 +57,7 @@ def test_a_controller_that_stops_answering_is_left_and_found_again(
 def test_a_host_that_dies_while_the_controller_is_away_is_made_good_without_it(
     controller: ScriptedController, start_agent: Start
 ) -> None:
-    start_agent()
+    agent = start_agent()
     queue = start_three(controller)
     pids = {pool: controller.statuses[pool].process_id for pool in POOLS}
 
@@ -69,7 +69,7 @@ def test_a_host_that_dies_while_the_controller_is_away_is_made_good_without_it(
     controller.wait(lambda: len(controller.hellos) == 2, "the second session")
 
     running = {status.loop.loop: status.incarnation for status in controller.hellos[1].running}
-    assert running == dict.fromkeys(POOLS, 2)
+    assert running == dict.fromkeys(POOLS, 2), agent.text()
 
 
 def test_a_loop_that_asks_for_it_stops_by_itself_without_a_controller_while_others_go_on(
