@@ -26,10 +26,12 @@ from google.protobuf.timestamp_pb2 import Timestamp
 
 from treadle.endings import end
 from treadle.errors import ConfigError, TreadleError
+from treadle.mistakes import is_mistake
 from treadle.v1 import agent_pb2, event_pb2, loop_pb2
 from treadle.v1 import dispatcher_service_pb2 as wire
 from treadle.workflow.plan import Resources
 from treadle_agent import enrolment, logs
+from treadle_agent.errors import AgentError, EnrolmentRefused, StateInUse
 from treadle_agent.frames import Address
 from treadle_agent.secrets import SecretsProvider
 from treadle_agent.session.machine import Identity, Machine
@@ -62,7 +64,8 @@ def run(config: AgentConfig, spawner: Spawner) -> int:
             return runner.run(Agent(config, spawner).run())
     except TreadleError as exc:
         _log.error("%s", exc.message, extra={"code": exc.code})
-        return 1
+        # What only somebody can mend ends as a configuration does that is wrong from the start: nobody restarts it.
+        return 2 if isinstance(exc, ConfigError | EnrolmentRefused) else 1
 
 
 class Agent:
@@ -281,7 +284,7 @@ class Agent:
 
 @contextlib.contextmanager
 def _hold(folder: Path | None) -> Iterator[None]:
-    """Hold the state folder against a second agent. Raises ConfigError."""
+    """Hold the state folder against a second agent. Raises StateInUse, ConfigError or, on a full disk, AgentError."""
     if folder is None:
         yield
         return
@@ -289,10 +292,11 @@ def _hold(folder: Path | None) -> Iterator[None]:
         folder.mkdir(parents=True, exist_ok=True)
         opened = (folder / "agent.lock").open("w")
     except OSError as exc:
-        raise ConfigError(f"the state folder {folder} can't be used: {exc.strerror}", folder=str(folder)) from exc
+        kind = ConfigError if is_mistake(exc) else AgentError
+        raise kind(f"the state folder {folder} can't be used: {exc.strerror}", folder=str(folder)) from exc
     with opened as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as exc:
-            raise ConfigError(f"another agent uses the state folder {folder}", folder=str(folder)) from exc
+            raise StateInUse(f"another agent uses the state folder {folder}", folder=str(folder)) from exc
         yield

@@ -38,7 +38,8 @@ _CALL_S: Final = 10.0
 _AGAIN_S: Final = 2.0  # between tries to reach a controller at all
 _LEAST_WAIT_S: Final = 0.2
 _TRIES: Final = 20  # in what is left of a certificate's life
-_FINAL: Final = (grpc.StatusCode.UNAUTHENTICATED, grpc.StatusCode.INVALID_ARGUMENT, grpc.StatusCode.FAILED_PRECONDITION)
+# A controller without its authority's key is not among them: it may get that key.
+_FINAL: Final = (grpc.StatusCode.UNAUTHENTICATED, grpc.StatusCode.INVALID_ARGUMENT)
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,6 +4,8 @@ AgentError (a TreadleError)
 +-- BrokenFrame      a peer said something that is no frame
 +-- SpawnFailed      a child process could not be started
 +-- SessionBroken    the stream to the controller ended
++-- StateInUse       another agent uses the state folder
++-- ListenFailed     an address can't be listened on now
 +-- EnrolmentRefused the token is not accepted, or the controller is another cluster's
 """
 
@@ -36,7 +38,19 @@ class SessionBroken(AgentError):
     code = "session-broken"
 
 
+class StateInUse(AgentError):
+    """Another agent uses the state folder."""
+
+    code = "state-in-use"
+
+
+class ListenFailed(AgentError):
+    """An address can't be listened on now."""
+
+    code = "listen-failed"
+
+
 class EnrolmentRefused(AgentError):
-    """The token is not accepted."""
+    """The token is not accepted, and never will be: a new one is needed."""
 
     code = "enrolment-refused"

@@ -14,13 +14,14 @@ from treadle.errors import TreadleError
 from treadle_controller import backup_tool, ca_tool, logs, redis_tool
 from treadle_controller.config import ControllerConfig, load
 from treadle_controller.daemon import Daemon
+from treadle_controller.errors import NeedsMending
 
 _log = logging.getLogger("treadle_controller")
 _NOT_A_FLAG = "redis"  # may hold a password, which everybody could read in the list of processes
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run the controller; returns the exit code (0 stopped, 1 failed, 2 bad configuration)."""
+    """Run the controller; returns the exit code (0 stopped, 1 failed, 2 bad configuration: no restart helps)."""
     arguments = sys.argv[1:] if arguments is None else arguments
     if arguments[:1] == ["redis"]:
         return redis_tool.main(arguments[1:])
@@ -41,6 +42,8 @@ def main(arguments: list[str] | None = None) -> int:
         return 0
     try:
         uvloop.run(Daemon(config, address_file=address_file).run())
+    except NeedsMending as exc:
+        return _fail(exc, 2)
     except TreadleError as exc:
         return _fail(exc, 1)
     return 0

@@ -14,6 +14,7 @@ TreadleError
     +-- StartFailed         the controller can't start
         +-- StoreInUse      another controller uses the store
         +-- UnfitRedis      the Redis server would lose messages
+        +-- NeedsMending    no restart helps: somebody has to mend something
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from treadle.errors import TreadleError
+from treadle.mistakes import is_mistake
 from treadle.workflow.findings import Finding
 
 
@@ -117,3 +119,14 @@ class UnfitRedis(StartFailed):
     """The Redis server would lose messages."""
 
     code = "unfit-redis"
+
+
+class NeedsMending(StartFailed):
+    """No restart helps: somebody has to mend the configuration, or what it names."""
+
+    code = "needs-mending"
+
+
+def start_failure(message: str, exc: OSError) -> StartFailed:
+    """Return what to raise for an error of the operating system: it may pass, or never will."""
+    return NeedsMending(message) if is_mistake(exc) else StartFailed(message)

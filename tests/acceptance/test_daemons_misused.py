@@ -1,9 +1,15 @@
-"""Both daemons, and the tools of the controller, as somebody starts them who does not know them yet."""
+"""Both daemons, and the tools of the controller, as somebody starts them who does not know them yet.
+
+A daemon that ends with 2 is not started again by systemd (RestartPreventExitStatus of the units): only somebody can
+mend what is wrong. With 1 it is: it may be better in a moment.
+"""
 
 from __future__ import annotations
 
+import fcntl
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -27,9 +33,9 @@ TABLE: tuple[tuple[str, str, int, str], ...] = (
     (AGENT, "--cert x", 2, "cert and key belong together"),
     (AGENT, "--redis redis://:secret@h", 2, "TREADLE_AGENT_REDIS"),
     (AGENT, "--token-file {files}/none", 2, "state_dir"),
-    (AGENT, "--state-dir /proc/nowhere", 1, "the state folder /proc/nowhere can't be used: No such file"),
-    (AGENT, "--state-dir {files}/bad.toml", 1, "can't be used: File exists"),
-    (AGENT, "--controller 10.1.1.1:7420 --state-dir {files}/state", 1, "could be read and changed on the way"),
+    (AGENT, "--state-dir /proc/nowhere", 2, "the state folder /proc/nowhere can't be used: No such file"),
+    (AGENT, "--state-dir {files}/bad.toml", 2, "can't be used: File exists"),
+    (AGENT, "--controller 10.1.1.1:7420 --state-dir {files}/state", 2, "could be read and changed on the way"),
     (CONTROLLER, "nope", 2, "nope"),
     (CONTROLLER, "--nope", 2, "--nope"),
     (CONTROLLER, "--config {files}/none.toml", 2, "none.toml can't be read"),
@@ -37,7 +43,10 @@ TABLE: tuple[tuple[str, str, int, str], ...] = (
     (CONTROLLER, "--listen nonsense", 2, "HOST:PORT"),
     (CONTROLLER, "--listen 0.0.0.0:7420", 2, "--insecure"),
     (CONTROLLER, "--store nonsense", 2, "sqlite:///PATH"),
-    (CONTROLLER, "--store sqlite:///{files}/bad.toml", 1, "can't be opened"),
+    (AGENT, "--state-dir {files}/held", 1, "another agent uses the state folder"),
+    (CONTROLLER, "--store sqlite:///{files}/bad.toml", 2, "can't be opened"),
+    (CONTROLLER, "--store sqlite:////proc/nowhere/c.db", 2, "can't be opened"),
+    (CONTROLLER, "--store sqlite:///{files}/held.db", 1, "uses the store held.db"),
     (CONTROLLER, "ca", 2, "verb"),
     (CONTROLLER, "ca init --dir {files}/tls", 2, "--host is missing"),
     (CONTROLLER, "ca init --dir {files}/tls --host http://here:7420", 2, "leave port and scheme away"),
@@ -59,12 +68,16 @@ TABLE: tuple[tuple[str, str, int, str], ...] = (
 
 
 @pytest.fixture(scope="module")
-def files(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def files(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     made = tmp_path_factory.mktemp("files")
     (made / "bad.toml").write_text("x = [ and no more, for as long as a page of a database is\n" * 20)
     (made / "binary.toml").write_bytes(b"\xff\xfe\x00")
     (made / "typo.toml").write_text('controler = ["127.0.0.1:7420"]\n')
-    return made
+    (made / "held").mkdir()
+    with (made / "held" / "agent.lock").open("w") as agent, (made / "held.db.lock").open("w") as controller:
+        for held in (agent, controller):
+            fcntl.flock(held, fcntl.LOCK_EX)
+        yield made
 
 
 @pytest.mark.parametrize(("program", "arguments", "code", "word"), TABLE)

@@ -13,6 +13,8 @@ from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 
 from treadle.errors import ConfigError
+from treadle.mistakes import is_mistake
+from treadle_agent.errors import ListenFailed
 from treadle.telemetry.metrics import Family, text
 
 
@@ -31,7 +33,7 @@ class MetricsPage:
         self.address = ""
 
     async def start(self, listen: str) -> None:
-        """Bind and serve. Raises ConfigError when the address can't be used."""
+        """Bind and serve. Raises ListenFailed, or ConfigError when the address never can be used."""
         host, _, port = listen.rpartition(":")
         listener = socket.socket(socket.AF_INET6 if host.startswith("[") else socket.AF_INET, socket.SOCK_STREAM)
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -39,7 +41,8 @@ class MetricsPage:
             listener.bind((host.strip("[]"), int(port)))
         except OSError as exc:
             listener.close()
-            raise ConfigError(f"cannot listen on {listen}: {exc}", key="http_listen") from exc
+            kind = ConfigError if is_mistake(exc) else ListenFailed
+            raise kind(f"cannot listen on {listen}: {exc}", key="http_listen") from exc
         self.address = f"{host}:{listener.getsockname()[1]}"
         self._serving = asyncio.create_task(self._serve(listener), name="metrics page")
 

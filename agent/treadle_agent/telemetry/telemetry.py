@@ -32,7 +32,7 @@ class Telemetry:
         self._handler: logging.Handler | None = None
 
     async def start(self) -> None:
-        """Begin. Raises ConfigError when the page's address can't be used."""
+        """Begin. Raises ListenFailed or ConfigError when the page's address can't be used."""
         config = self._config
         if config.otlp_endpoint is not None:
             from treadle_agent.telemetry.sender import Sender  # noqa: PLC0415 - only where it is wanted

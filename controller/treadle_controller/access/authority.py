@@ -23,7 +23,7 @@ from cryptography.hazmat.primitives.serialization import (
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from treadle_controller.access.caller import Caller, Role
-from treadle_controller.errors import InvalidRequest, StartFailed
+from treadle_controller.errors import InvalidRequest, NeedsMending
 
 _DAY_S: Final = 86_400.0
 AUTHORITY_S: Final = 3650 * _DAY_S
@@ -58,17 +58,17 @@ class Authority:
 
     @classmethod
     def load(cls, certificate: Path, key: Path) -> Self:
-        """Read both files. Raises StartFailed, naming the file that can't be used."""
+        """Read both files. Raises NeedsMending, naming the file that can't be used."""
         try:
             found = x509.load_pem_x509_certificates(certificate.read_bytes())[0]
         except (OSError, ValueError, IndexError) as exc:
-            raise StartFailed(f"{certificate} is no certificate that can be read: {exc}") from exc
+            raise NeedsMending(f"{certificate} is no certificate that can be read: {exc}") from exc
         try:
             secret = load_pem_private_key(key.read_bytes(), password=None)
         except (OSError, ValueError, TypeError, UnsupportedAlgorithm) as exc:
-            raise StartFailed(f"{key} is no key that can be read") from exc
+            raise NeedsMending(f"{key} is no key that can be read") from exc
         if not isinstance(secret, ec.EllipticCurvePrivateKey) or secret.public_key() != found.public_key():
-            raise StartFailed(f"{key} is not the key of {certificate}")
+            raise NeedsMending(f"{key} is not the key of {certificate}")
         return cls(found, secret)
 
     @property

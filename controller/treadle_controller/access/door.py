@@ -32,7 +32,7 @@ from anyio.streams.tls import TLSAttribute, TLSStream
 
 from treadle_controller.access.authority import read_caller
 from treadle_controller.access.caller import Caller
-from treadle_controller.errors import StartFailed
+from treadle_controller.errors import StartFailed, start_failure
 
 _log = logging.getLogger(__name__)
 _HANDSHAKE_S: Final = 10.0
@@ -99,7 +99,7 @@ class Door:
         try:
             listener = await anyio.create_tcp_listener(local_host=host.strip("[]"), local_port=int(port), backlog=1024)
         except OSError as exc:
-            raise StartFailed(f"cannot listen on {listen}: {exc}") from exc
+            raise start_failure(f"cannot listen on {listen}: {exc}", exc) from exc
         port_bound = listener.extra(SocketAttribute.local_port)  # noqa: S610 - anyio's
         self.address = f"{host}:{port_bound}"
         self._task = asyncio.create_task(listener.serve(self._serve), name="door")
@@ -191,7 +191,10 @@ class Door:
             return self._files.context()
         except (OSError, ValueError) as exc:
             shutil.rmtree(self._folder, ignore_errors=True)
-            raise StartFailed(f"the TLS files can't be used: {exc}") from exc
+            message = f"the TLS files can't be used: {exc}"
+            # What is in them may be mended by itself: whoever renews them may be between the two.
+            passing = isinstance(exc, ValueError | ssl.SSLError)
+            raise (StartFailed(message) if passing else start_failure(message, exc)) from exc
 
 
 async def _pump_in(source: TLSStream, sink: asyncio.StreamWriter, both: anyio.CancelScope) -> None:

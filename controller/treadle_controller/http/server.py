@@ -9,7 +9,7 @@ from collections.abc import Awaitable, Callable
 import uvicorn
 
 from treadle.telemetry.metrics import Family
-from treadle_controller.errors import StartFailed
+from treadle_controller.errors import NeedsMending, start_failure
 from treadle_controller.http.app import make_app
 from treadle_controller.leader import Leader
 
@@ -33,9 +33,12 @@ class HttpServer:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             listener.bind((host.strip("[]"), int(port)))
-        except (OSError, ValueError) as exc:
+        except OSError as exc:
             listener.close()
-            raise StartFailed(f"cannot listen on {listen}: {exc}") from exc
+            raise start_failure(f"cannot listen on {listen}: {exc}", exc) from exc
+        except ValueError as exc:
+            listener.close()
+            raise NeedsMending(f"cannot listen on {listen}: {exc}") from exc
         self.address = f"{host}:{listener.getsockname()[1]}"
         self._serving = asyncio.create_task(self._serve(listener), name="http server")
 

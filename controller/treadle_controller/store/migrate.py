@@ -6,17 +6,17 @@ from pathlib import Path
 
 from sqlalchemy import Connection, inspect, text
 
-from treadle_controller.errors import StartFailed
+from treadle_controller.errors import NeedsMending
 from treadle_controller.store.schema import HEAD
 
 
 def migrate(connection: Connection) -> None:
-    """Run the migrations that the database has not seen. Raises StartFailed if it is newer than this program."""
+    """Run the migrations that the database has not seen. Raises NeedsMending if it is newer than this program."""
     version = _version(connection)
     if version == HEAD:
         return
     if version is not None and version > HEAD:
-        raise StartFailed(f"the store has schema {version}, this controller knows {HEAD}; run the newer treadle")
+        raise NeedsMending(f"the store has schema {version}, this controller knows {HEAD}; run the newer treadle")
     from alembic import command  # noqa: PLC0415 - half a second that only a database behind HEAD has to pay
     from alembic.config import Config  # noqa: PLC0415
 

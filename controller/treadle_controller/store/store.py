@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Any, Final, TypeVar
 
 from sqlalchemy import Connection, Engine, create_engine, event, make_url, select
-from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
-from treadle_controller.errors import Deposed, StartFailed
+from treadle_controller.errors import Deposed, NeedsMending, StartFailed, start_failure
 from treadle_controller.store.lock import StoreLock
 from treadle_controller.store.migrate import migrate
 from treadle_controller.store.schema import COUNTERS
@@ -19,6 +19,7 @@ from treadle_controller.store.writer import Writer
 
 T = TypeVar("T")
 _BUSY_MS: Final = 5_000
+_UNUSABLE: Final = (sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY)
 
 
 class Store:
@@ -34,9 +35,13 @@ class Store:
         """Lock, migrate and start the writer. Raises StoreInUse, or StartFailed with the database's own words."""
         try:
             self._open()
-        except (SQLAlchemyError, OSError) as exc:
+        except OSError as exc:
             self.close()
-            raise StartFailed(f"the store {self.name} can't be opened: {exc}") from exc
+            raise start_failure(f"the store {self.name} can't be opened: {exc}", exc) from exc
+        except SQLAlchemyError as exc:
+            self.close()
+            kind = NeedsMending if _is_unusable(exc) else StartFailed
+            raise kind(f"the store {self.name} can't be opened: {exc}") from exc
         except StartFailed:
             self.close()
             raise
@@ -101,11 +106,18 @@ class Store:
 
     def _prepare_file(self) -> None:
         if self._url.database in (None, "", ":memory:"):
-            raise StartFailed("the store must be a file: desired state has to outlive the controller")
+            raise NeedsMending("the store must be a file: desired state has to outlive the controller")
         path = Path(str(self._url.database))
         path.parent.mkdir(parents=True, exist_ok=True)
         self._lock = StoreLock(path)
         self._lock.acquire()
+
+
+def _is_unusable(exc: SQLAlchemyError) -> bool:
+    """Return whether a file is no database, or not ours to open or to write."""
+    cause = exc.orig if isinstance(exc, DBAPIError) else None
+    # The lower byte is the kind of error, what is above tells more.
+    return isinstance(cause, sqlite3.Error) and getattr(cause, "sqlite_errorcode", 0) & 0xFF in _UNUSABLE
 
 
 def _set_pragmas(connection: sqlite3.Connection, _record: Any) -> None:

@@ -36,6 +36,7 @@ class SecuredController(ControllerProcess):
         super().__init__(folder, redis_url)
         self.tls = folder / "tls"
         assert ca_tool(["ca", "init", "--dir", str(self.tls), "--host", "127.0.0.1"]) == 0
+        self.signs = True  # whether it gets the authority's key
         self._settings = settings
 
     @property
@@ -43,7 +44,9 @@ class SecuredController(ControllerProcess):
         return Authority.load(self.tls / "ca.pem", self.tls / "ca-key.pem")
 
     def environment(self) -> dict[str, str]:
-        files = {"CERT": "cert.pem", "KEY": "key.pem", "CLIENT_CA": "ca.pem", "CA_KEY": "ca-key.pem"}
+        files = {"CERT": "cert.pem", "KEY": "key.pem", "CLIENT_CA": "ca.pem"}
+        if self.signs:
+            files["CA_KEY"] = "ca-key.pem"
         tls = {f"TREADLE_CONTROLLER_TLS_{key}": str(self.tls / name) for key, name in files.items()}
         return {**super().environment(), **tls, **self._settings}
 

@@ -114,10 +114,26 @@ def test_a_token_is_good_for_one_agent_of_its_name_once(site: Site) -> None:
     site.start_agent("web-1", token)
     site.until(lambda: "READY" in site.wfctl("agent", "ls"), "the agent is ready")
 
-    assert site.start_agent("web-2", token).wait(_PATIENCE_S) == 1
+    assert site.start_agent("web-2", token).wait(_PATIENCE_S) == 2
     assert "the token is for agent web-1" in (site.folder / "web-2.log").read_text()
-    assert site.start_agent("web-1", token, state="elsewhere").wait(_PATIENCE_S) == 1
+    assert site.start_agent("web-1", token, state="elsewhere").wait(_PATIENCE_S) == 2
     assert "this token was used" in (site.folder / "web-1.log").read_text()
     site.until(lambda: "EnrolAgent web-1: token-used" in site.events(), "it is in the audit")
     everything = [file for file in site.folder.rglob("*") if file.is_file() and file.suffix != ".token"]
     assert not [file for file in everything if token.encode() in file.read_bytes()]
+
+
+def test_an_agent_waits_for_a_controller_that_cannot_sign_yet(site: Site) -> None:
+    token = site.wfctl("agent", "token", "create", "web-1").strip()
+    site.controller.stop()
+    site.controller.signs = False
+    site.controller.start()
+    agent = site.start_agent("web-1", token)
+    log = site.folder / "web-1.log"
+    site.until(lambda: "signs no certificates" in log.read_text() or agent.poll() is not None, "it was told why")
+    site.controller.stop()
+    site.controller.signs = True
+    site.controller.start()
+
+    site.until(lambda: "READY" in site.wfctl("agent", "ls"), "the agent is ready")
+    assert agent.poll() is None

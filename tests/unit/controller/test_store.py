@@ -14,7 +14,7 @@ from tests.unit.controller.builders import compiled, loop, plan
 from treadle.workflow.node_type import NodeType
 from treadle.workflow.plan import Queue, QueueLimits
 from treadle_controller.cluster.model import Assignment, Desired, ReplicaId
-from treadle_controller.errors import StartFailed, StoreInUse
+from treadle_controller.errors import NeedsMending, StoreInUse
 from treadle_controller.leader.load import load_image
 from treadle_controller.store import Store, agents, assignments, dictionary, events, requests, workflows
 from treadle_controller.store.records import (
@@ -155,7 +155,7 @@ def test_a_store_of_a_newer_program_is_refused(tmp_path: Path) -> None:
         connection.execute(text("UPDATE alembic_version SET version_num = '9999'"))
     engine.dispose()
 
-    with pytest.raises(StartFailed, match="newer"):
+    with pytest.raises(NeedsMending, match="newer"):
         opened(tmp_path)
 
 
