@@ -14,8 +14,8 @@ from starlette.routing import Route
 
 from treadle.errors import ConfigError
 from treadle.mistakes import is_mistake
-from treadle_agent.errors import ListenFailed
 from treadle.telemetry.metrics import Family, text
+from treadle_agent.errors import ListenFailed
 
 
 class MetricsPage:

@@ -191,10 +191,15 @@ class Door:
             return self._files.context()
         except (OSError, ValueError) as exc:
             shutil.rmtree(self._folder, ignore_errors=True)
-            message = f"the TLS files can't be used: {exc}"
-            # What is in them may be mended by itself: whoever renews them may be between the two.
-            passing = isinstance(exc, ValueError | ssl.SSLError)
-            raise (StartFailed(message) if passing else start_failure(message, exc)) from exc
+            raise _unusable(exc) from exc
+
+
+def _unusable(exc: OSError | ValueError) -> StartFailed:
+    message = f"the TLS files can't be used: {exc}"
+    if isinstance(exc, OSError) and not isinstance(exc, ssl.SSLError):
+        return start_failure(message, exc)
+    # What is in them may be mended by itself: whoever renews them may be between the two.
+    return StartFailed(message)
 
 
 async def _pump_in(source: TLSStream, sink: asyncio.StreamWriter, both: anyio.CancelScope) -> None:
