@@ -213,7 +213,7 @@ class Front(VerbGroup):
     cls=Front,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110},
     epilog="Exit codes: 0 done, 1 failed, 2 usage, 3 invalid workflow, 4 not found, 5 conflict, 6 timed out or "
-    "unhealthy, 7 cannot be placed.",
+    "unhealthy, 7 cannot be placed, 8 a loop failed and has nothing more to do.",
 )
 def front() -> None:
     """Run workflows that never end, and look at them.

@@ -10,6 +10,7 @@ WfctlError                1
 +-- Conflict              5  somebody else was faster
 +-- Unhealthy             6  timed out, or a loop is in ERROR
 +-- NotPlaceable          7  no agent can take a loop
++-- Stalled               8  a loop failed, and has nothing more to do: waiting longer is useless
 """
 
 from __future__ import annotations
@@ -92,3 +93,10 @@ class NotPlaceable(WfctlError):
 
     code = "not-placeable"
     exit_code = 7
+
+
+class Stalled(WfctlError):
+    """A loop failed, and has nothing more to do."""
+
+    code = "stalled"
+    exit_code = 8

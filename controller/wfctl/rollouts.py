@@ -5,9 +5,9 @@ from __future__ import annotations
 import time
 
 from treadle.v1 import loop_pb2, workflow_pb2, workflow_service_pb2
-from wfctl import rows, waiting
+from wfctl import rows, stalls, waiting
 from wfctl.client import Client
-from wfctl.errors import Conflict, NotFound, NotPlaceable, Unhealthy
+from wfctl.errors import Conflict, NotFound, NotPlaceable, Stalled, Unhealthy
 from wfctl.output import hint
 
 _R = workflow_pb2.RolloutState
@@ -17,7 +17,8 @@ def until_healthy(client: Client, workflow: workflow_pb2.Workflow, timeout_s: fl
     """Wait until a revision is healthy, and all loops of its workflow with it.
 
     Raises Unhealthy when it went back, is unhealthy or takes too long; NotPlaceable when no agent takes a loop;
-    Conflict when another revision was applied before it was healthy.
+    Conflict when another revision was applied before it was healthy; Stalled when all loops run, and one of them failed
+    and does nothing more: the rollout goes on without us, and is healthy once that loop has done something well.
     """
     begun = time.monotonic()
     seen, revision = workflow, workflow.revision
@@ -29,6 +30,7 @@ def until_healthy(client: Client, workflow: workflow_pb2.Workflow, timeout_s: fl
 
 def _watch(client: Client, name: str, revision: int, timeout_s: float) -> workflow_pb2.Workflow:
     seen: workflow_pb2.Workflow | None = None
+    stalled = stalls.Stalls()
     for seen in waiting.watch(client, name, timeout_s=timeout_s):
         if seen.revision > revision:
             _judge_replaced(client, seen, revision)
@@ -39,6 +41,9 @@ def _watch(client: Client, name: str, revision: int, timeout_s: float) -> workfl
             return seen
         if seen.rollout.state == _R.ROLLOUT_STATE_HEALTHY:
             waiting.refuse_failed(seen)
+        still = stalled.look(seen.loops, time.monotonic())
+        if still is not None and all(waiting.is_healthy(loop) for loop in seen.loops):
+            raise Stalled(stalls.sentence(still))
     if seen is None:
         raise NotFound(f"there is no workflow {name!r} any more")
     raise waiting.overdue(seen, timeout_s)

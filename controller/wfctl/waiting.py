@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import Final
 
 from treadle.v1 import event_service_pb2, loop_pb2, workflow_pb2, workflow_service_pb2
-from wfctl import rows
+from wfctl import rows, stalls
 from wfctl.client import Client
 from wfctl.errors import NotFound, NotPlaceable, Unhealthy, Unreachable
 from wfctl.output import hint
@@ -144,7 +144,12 @@ def overdue(workflow: workflow_pb2.Workflow, timeout_s: float) -> Unhealthy | No
     ill = [loop for loop in workflow.loops if not is_healthy(loop)]
     if ill:
         return _overdue(ill, timeout_s)
-    return Unhealthy(f"the rollout is not over after {timeout_s:g}s; see: wfctl rollout status {workflow.name}")
+    over = f"the rollout is not over after {timeout_s:g}s"
+    for loop in workflow.loops:
+        if (node := stalls.failing(loop)) is not None:
+            name = f"{loop.workflow}/{loop.name}"
+            return Unhealthy(f"{over}: {name} runs, but {stalls.what_fails(node)}; see: wfctl why {name}")
+    return Unhealthy(f"{over}; see: wfctl rollout status {workflow.name}")
 
 
 def _chosen(loops: Iterable[loop_pb2.Loop], name: str) -> list[loop_pb2.Loop]:

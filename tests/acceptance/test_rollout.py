@@ -94,3 +94,19 @@ def test_of_many_applies_at_once_each_caller_is_told_truly(cluster: Dev) -> None
     winner = last["nodes"][0]["data"]["interval"]
     assert codes[winner] == 0, told[winner]
     assert set(codes.values()) <= {0, 5}, told
+
+
+def test_apply_does_not_wait_for_a_loop_whose_only_message_became_a_dead_letter(cluster: Dev) -> None:
+    document = {**broken(ledger("stalled", interval="1h")), "rollout": {"progress_deadline": "1h"}}
+    look = "see: wfctl why stalled/move, wfctl dlq ls stalled-numbers"
+
+    ran = cluster.wfctl("apply", "-f", save(cluster.folder, document), "--wait-timeout", "10m")
+
+    assert ran.code == 8, ran.err
+    assert "stalled/move makes no progress: node double fails (expression-failed: " in ran.err
+    assert f"1 dead letter, and for 5s nothing more to do; {look}" in ran.err
+    assert history(cluster, "stalled") == {1: "PROGRESSING"}, "the rollout itself goes on"
+    late = cluster.wfctl("rollout", "status", "stalled", "--wait-timeout", "2s")
+    assert late.code == 6
+    assert "the rollout is not over after 2s: stalled/move runs, but node double fails" in late.err
+    cluster.wfctl("delete", "workflow", "stalled", "--with-queues")
