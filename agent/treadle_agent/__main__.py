@@ -3,6 +3,11 @@
 from __future__ import annotations
 
 import sys
+
+if __name__ == "__main__" and not sys.flags.safe_path:
+    # `python -m` looks in the current folder first: a numbers.py there would be taken for Python's own module.
+    sys.path.append(sys.path.pop(0))
+
 from pathlib import Path
 from typing import Any
 
