@@ -37,8 +37,21 @@ class Absence:
         """Look at all consumers, again and again."""
         while True:
             await asyncio.sleep(_LOOK_S)
-            for key in list(self._leader.image.consumers):
-                await self._look(key)
+            await self.run_once()
+
+    async def run_once(self) -> None:
+        """Look at all consumers, and forget those that were deleted."""
+        for key in list(self._leader.image.consumers):
+            await self._look(key)
+        known = self._leader.image.consumers
+        self._unsaved &= known.keys()
+        for key in self._said.keys() - known.keys():
+            del self._said[key]
+
+    @property
+    def remembered(self) -> set[LoopKey]:
+        """The consumers that it knows something of."""
+        return self._unsaved | self._said.keys()
 
     def begins(self, key: LoopKey) -> None:
         """Take note that a consumer has no stream any more."""
@@ -79,4 +92,3 @@ class Absence:
         if given_up:
             message = f"{record.name} has been away for {self._expire_s:g} s: its reader slot is given up"
             self._leader.journal.add("queue", record.queue, "consumer-expired", message)
-            self._said.pop(record.key, None)

@@ -10,6 +10,7 @@ import asyncio
 import time
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Final, Protocol
+from weakref import WeakValueDictionary
 
 from msgspec.structs import replace
 
@@ -44,7 +45,8 @@ class Consumers:
         self._absence = absence
         self._image = leader.image
         self._seats: dict[LoopKey, Seat] = {}
-        self._taking: dict[LoopKey, asyncio.Lock] = {}
+        # Held by whoever changes a consumer's record; each is there for as long as somebody has it.
+        self.locks: WeakValueDictionary[LoopKey, asyncio.Lock] = WeakValueDictionary()
         self._rounds: set[asyncio.Future[None]] = set()
 
     def is_connected(self, record: ConsumerRecord) -> bool:
@@ -83,7 +85,7 @@ class Consumers:
 
     def changing(self, key: LoopKey) -> asyncio.Lock:
         """Return what is held by whoever changes the record of a consumer."""
-        return self._taking.setdefault(key, asyncio.Lock())
+        return self.locks.setdefault(key, asyncio.Lock())
 
     def judge(self, queue: str) -> None:
         """Raise Refused unless programs outside may read and write a queue by streams."""
@@ -143,7 +145,7 @@ class Consumers:
             seat.end(why)
 
     def _busy(self) -> set[LoopKey]:
-        return {key for key, lock in self._taking.items() if lock.locked()}
+        return {key for key, lock in self.locks.items() if lock.locked()}
 
     def _part(self, queue: str) -> None:
         if self._image.is_external(queue):
