@@ -176,9 +176,11 @@ class QueueAdmin:
                 told[_text(name)] = tuple(LoopKey.parse(slot) for slot in _text(who).split())
         return told
 
-    async def forget(self, key: LoopKey) -> None:
-        """Begin a new life for a loop that does not run: state, iterations and completion are forgotten."""
-        await self.call("forget", str(key), secrets.token_hex(6), 0)
+    async def forget(self, *keys: LoopKey) -> None:
+        """Begin new lives for loops that do not run: state, iterations and completion are forgotten."""
+        lives = secrets.token_hex(_LIFE * len(keys))
+        parts = (lives[at : at + 2 * _LIFE] for at in range(0, len(lives), 2 * _LIFE))
+        await self._call_each("forget", [(str(key), life, 0) for key, life in zip(keys, parts, strict=True)])
 
     async def reopen(self, key: LoopKey) -> None:
         """Let a loop that has completed run again from its state. Enter it as a writer afterwards."""
@@ -268,9 +270,9 @@ class QueueAdmin:
         """Drop what waits in a queue and is not claimed; return how many messages."""
         return int((await self._checked("purge", queue))[1])
 
-    async def delete(self, queue: str) -> None:
-        """Remove a queue that nobody uses, its dead letters included."""
-        await self.call("delete", queue)
+    async def delete(self, *queues: str) -> None:
+        """Remove queues that nobody uses, their dead letters included."""
+        await self._call_each("delete", [(queue,) for queue in queues])
 
     async def mirror(self, queues: Mapping[str, bytes], *, whole: bool = False) -> None:
         """Write the dictionary's entries (JSON; empty: take it out) for programs outside; `whole`: these are all."""
@@ -317,7 +319,7 @@ class QueueAdmin:
 
     async def call(self, function: str, *args: Any) -> Any:
         """Call a function of the library with the namespace's prefix first."""
-        return await self.command("FCALL", f"{library.NAME}_{function}", 1, self.keys.meta, self.keys.prefix, *args)
+        return await self.command(*self._words(function, *args))
 
     async def command(self, *args: Any) -> Any:
         """Send one command, once more when it finds that its connection is gone. Raises QueueError."""
@@ -334,6 +336,21 @@ class QueueAdmin:
             return await client.execute_command(*args)  # type: ignore[no-untyped-call]
         except (RedisError, OSError) as exc:
             raise _failed(exc) from exc
+
+    async def _call_each(self, function: str, calls: Sequence[tuple[Any, ...]]) -> None:
+        """Call a function that may be called again many times, in one round trip per 500. Raises QueueError."""
+        client = await self._ready()
+        for start in range(0, len(calls), 500):
+            pipe = client.pipeline(transaction=False)
+            for args in calls[start : start + 500]:
+                pipe.execute_command(*self._words(function, *args))
+            try:
+                await pipe.execute()
+            except (RedisError, OSError) as exc:
+                raise _failed(exc) from exc
+
+    def _words(self, function: str, *args: Any) -> tuple[Any, ...]:
+        return "FCALL", f"{library.NAME}_{function}", 1, self.keys.meta, self.keys.prefix, *args
 
     async def _checked(self, function: str, *args: Any) -> Any:
         answer = await self.call(function, *args)

@@ -157,7 +157,7 @@ class QueueService(pb_grpc.QueueServiceServicer):
                 return pb.DeleteQueueResponse()
             await self._api.leader.consumers.delete_all(request.name)
             await self._link.admin.delete(request.name)
-            await self._api.leader.store.write(lambda c: dictionary.drop_queue(c, namespace, request.name))
+            await self._api.leader.store.write(lambda c: dictionary.drop_queues(c, namespace, [request.name]))
             self._image.mirror_due.add(request.name)
             for key in [key for key in self._image.queues if key[0] == request.name]:
                 del self._image.queues[key]

@@ -55,10 +55,9 @@ class Deletion:
             future.set_result(None)
 
     async def _clear_redis(self, workflow: WorkflowImage) -> None:
-        admin = self._leader.link.admin
-        for plan in workflow.compiled.plans:
-            for replica in range(max(plan.replicas, workflow.widest.get(plan.loop, 0))):
-                await admin.forget(LoopKey(workflow.name, plan.loop, replica))
+        widths = {plan.loop: max(plan.replicas, workflow.widest.get(plan.loop, 0)) for plan in workflow.compiled.plans}
+        replicas = (LoopKey(workflow.name, loop, at) for loop, width in widths.items() for at in range(width))
+        await self._leader.link.admin.forget(*replicas)
         if workflow.record.with_queues:
             await self._delete_queues(workflow)
 
@@ -66,10 +65,11 @@ class Deletion:
         """Delete the queues that no other workflow names."""
         image = self._leader.image
         others = {name for (name, owner), one in image.queues.items() if owner != workflow.name and one.mentioned}
-        for queue in [queue.name for queue in workflow.compiled.queues if queue.name not in others]:
+        own = dict.fromkeys(queue.name for queue in workflow.compiled.queues if queue.name not in others)
+        for queue in {one.queue: None for one in image.consumers.values() if one.queue in own}:
             await self._leader.consumers.delete_all(queue)
-            await self._leader.link.admin.delete(queue)
-            await self._leader.store.write(partial(dictionary.drop_queue, namespace=image.namespace, name=queue))
-            image.mirror_due.add(queue)
-            for key in [key for key in image.queues if key[0] == queue]:
-                del image.queues[key]
+        await self._leader.link.admin.delete(*own)
+        await self._leader.store.write(partial(dictionary.drop_queues, namespace=image.namespace, names=list(own)))
+        image.mirror_due.update(own)
+        for key in [key for key in image.queues if key[0] in own]:
+            del image.queues[key]

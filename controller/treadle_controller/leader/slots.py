@@ -91,8 +91,8 @@ class Slots:
                 changes.retired.append(id_)
         if queues:
             await self._link.admin.enter_writers({}, drop=queues)
+        await self._link.admin.forget(*(LoopKey(*id_) for id_ in changes.retired))
         for id_ in changes.retired:
-            await self._link.admin.forget(LoopKey(*id_))
             workflow = self._image.workflows[id_.workflow]
             committed, errors = totals(workflow, workflow.assignments[id_])
             loop = workflow.loops[id_.loop]

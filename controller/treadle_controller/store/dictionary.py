@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
-from sqlalchemy import Connection, delete, select
+from sqlalchemy import Connection, bindparam, delete, select
 
 from treadle_controller.store import codec, rows
 from treadle_controller.store.records import QueueRecord
@@ -28,8 +28,11 @@ def put_queues(connection: Connection, namespace: str, workflow: str, queues: It
     rows.put(connection, QUEUES, listed)
 
 
-def drop_queue(connection: Connection, namespace: str, name: str) -> None:
-    connection.execute(delete(QUEUES).where(QUEUES.c.namespace == namespace, QUEUES.c.name == name))
+def drop_queues(connection: Connection, namespace: str, names: Sequence[str]) -> None:
+    wanted = QUEUES.c.name == bindparam("queue")
+    gone = [{"queue": name} for name in names]
+    if gone:
+        connection.execute(delete(QUEUES).where(QUEUES.c.namespace == namespace, wanted), gone)
 
 
 def load_queues(connection: Connection, namespace: str) -> list[QueueRecord]:

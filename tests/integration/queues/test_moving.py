@@ -127,6 +127,34 @@ def test_state_and_iterations_are_there_again_after_a_restart_and_gone_with_a_ne
     assert fresh.life != first.life
 
 
+def test_many_loops_and_queues_go_in_few_round_trips(world: World) -> None:
+    loops, queues = [loop(f"l{n}") for n in range(1200)], [f"q{n}" for n in range(1200)]
+
+    async def lives(admin: QueueAdmin) -> set[object]:
+        return {await admin.command("HGET", world.key(f"l:{key}"), "life") for key in loops}
+
+    async def there(admin: QueueAdmin) -> int:
+        return int(await admin.command("EXISTS", *map(admin.keys.record, queues)))
+
+    async def reads(admin: QueueAdmin) -> int:
+        """Return how often the server has read from anybody's connection."""
+        return int((await admin.command("INFO", "stats"))["total_reads_processed"])
+
+    world.assign(*loops)
+    world.do(lambda admin: admin.enter_writers({name: [A] for name in queues}))
+    first, begun = world.do(lives), world.do(reads)
+    assert (len(first), world.do(there)) == (len(loops), len(queues))
+
+    world.do(lambda admin: admin.forget(*loops))
+    world.do(lambda admin: admin.delete(*queues))
+
+    assert world.do(reads) - begun < len(loops) / 2, "the server reads many commands at once"
+    assert world.do(there) == 0
+    second = world.do(lives)
+    assert len(second) == len(loops), "each has begun a life of its own"
+    assert not first & second
+
+
 def test_what_was_not_committed_is_read_again_by_the_next_incarnation(world: World) -> None:
     world.assign(B)
     host = world.host()
