@@ -1,7 +1,12 @@
-"""Events: the newest are kept, the oldest go."""
+"""Events: the newest are kept, the oldest go.
+
+What happens to one workflow may be ten thousand events in a second, such as when all its loops are placed. So of each
+kind and workflow only a share is kept: neither what others said goes for it, nor what people did to that workflow.
+"""
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Final
@@ -14,6 +19,8 @@ from treadle_controller.store.records import EventRecord
 from treadle_controller.store.schema import EVENTS
 
 KEPT: Final = 10_000
+SHARE: Final = 2_500  # of one kind about one workflow
+TRIM_EVERY: Final = 500  # so many events may be there beyond that
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,14 +67,39 @@ class Wanted:
 
 
 def add_events(connection: Connection, events: Sequence[EventRecord]) -> None:
-    """Append events and drop those that are too old."""
+    """Append events, and now and then drop those that are too many."""
     if not events:
         return
-    kept = events[-KEPT:]
-    rows.put_many(connection, EVENTS, [structs.astuple(one) for one in kept])
-    oldest = events[-1].sequence - KEPT
-    if oldest > 0:
-        connection.execute(delete(EVENTS).where(EVENTS.c.sequence <= oldest))
+    rows.put_many(connection, EVENTS, [structs.astuple(one) for one in _worth_writing(events)])
+    if (events[0].sequence - 1) // TRIM_EVERY != events[-1].sequence // TRIM_EVERY:
+        _trim(connection)
+
+
+def _worth_writing(events: Sequence[EventRecord]) -> list[EventRecord]:
+    """Return the newest of each kind and workflow, and of all, oldest first."""
+    if len(events) <= min(SHARE, KEPT):
+        return list(events)
+    kept: list[EventRecord] = []
+    count = Counter[tuple[str, str]]()
+    for one in reversed(events):
+        count[one.kind, one.workflow] += 1
+        if count[one.kind, one.workflow] <= SHARE:
+            kept.append(one)
+    return kept[:KEPT][::-1]
+
+
+def _trim(connection: Connection) -> None:
+    columns = EVENTS.c
+    many = select(columns.kind, columns.workflow).group_by(columns.kind, columns.workflow)
+    for kind, workflow in connection.execute(many.having(func.count() > SHARE)).all():
+        _drop_oldest(connection, [columns.kind == kind, columns.workflow == workflow], SHARE)
+    _drop_oldest(connection, [], KEPT)
+
+
+def _drop_oldest(connection: Connection, which: list[ColumnElement[bool]], kept: int) -> None:
+    newest = select(EVENTS.c.sequence).where(*which).order_by(EVENTS.c.sequence.desc())
+    last = newest.offset(kept).limit(1).scalar_subquery()
+    connection.execute(delete(EVENTS).where(*which, EVENTS.c.sequence <= last))
 
 
 def last_sequence(connection: Connection) -> int:

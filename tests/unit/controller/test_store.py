@@ -172,6 +172,43 @@ def test_only_the_newest_events_are_kept(tmp_path: Path, monkeypatch: pytest.Mon
     assert [one.sequence for one in listed] == [5, 6, 7]
 
 
+def test_a_flood_of_one_workflow_leaves_what_others_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in (("KEPT", 10), ("SHARE", 4), ("TRIM_EVERY", 1)):
+        monkeypatch.setattr(events, name, value)
+    store = opened(tmp_path)
+    applied = structs.replace(event(2), kind="workflow", name="w", code="workflow-applied")
+
+    def add(*added: EventRecord) -> None:
+        asyncio.run(store.write(lambda connection: events.add_events(connection, added)))
+
+    add(event(1, "other"), applied)
+    add(*(event(n) for n in range(3, 23)))  # at once
+    for n in range(23, 43):
+        add(event(n))  # one by one
+
+    listed = store.read_now(
+        lambda connection: events.list_events(connection, "default", events.Wanted(), after=0, most=99)
+    )
+    store.close()
+
+    assert [one.sequence for one in listed] == [1, 2, 39, 40, 41, 42]
+
+
+def test_of_many_workflows_the_oldest_events_go(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in (("KEPT", 10), ("SHARE", 4), ("TRIM_EVERY", 1)):
+        monkeypatch.setattr(events, name, value)
+    store = opened(tmp_path)
+    for n in range(1, 31):
+        asyncio.run(store.write(partial(events.add_events, events=[event(n, f"w{n}")])))
+
+    listed = store.read_now(
+        lambda connection: events.list_events(connection, "default", events.Wanted(), after=0, most=99)
+    )
+    store.close()
+
+    assert [one.sequence for one in listed] == list(range(21, 31))
+
+
 def test_answers_are_found_by_request_id_and_forgotten_after_an_hour(tmp_path: Path) -> None:
     store = opened(tmp_path)
     old = AnswerRecord("r1", "Apply", "f", b"1", created=0.0)
