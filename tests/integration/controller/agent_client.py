@@ -58,7 +58,8 @@ class ScriptedAgent:
         await self.disconnect()
 
     async def connect(self) -> None:
-        """Open a session; returns once the full set is here."""
+        """Open a session; returns once the full set is here. What spoke in an older one falls silent."""
+        await self.disconnect()
         options = [("grpc.use_local_subchannel_pool", 1), ("grpc.max_receive_message_length", -1)]
         self._channel = aio.insecure_channel(self.address, options=options)
         self._outgoing = asyncio.Queue()
