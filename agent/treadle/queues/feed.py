@@ -7,7 +7,8 @@ A reader is always in one of these places, so that nothing is ever polled:
     parked      its buffer is full; its loop asks when it has made room
     claiming    reads a queue with several slots: a range is claimed by a call of its own
 
-Everything here runs on the host's event loop.
+Everything here runs on the host's event loop. Only the XREAD may be lent: to the thread of the host's only loop, which
+is woken by its message one thread sooner then (see ear.py).
 """
 
 from __future__ import annotations
@@ -22,9 +23,12 @@ import hiredis
 
 from treadle.errors import TenureLost
 from treadle.queues import envelope
+from treadle.queues.claims import Claims
+from treadle.queues.ear import Ear
 from treadle.queues.head_start import HeadStart
 from treadle.queues.keys import Keys
 from treadle.queues.line import Line
+from treadle.queues.loan import QUIET_ROW, Loan, lend
 from treadle.queues.naming import Naming
 from treadle.queues.reader import Reader
 from treadle.queues.wire import GONE, Wire, pack, request
@@ -65,6 +69,10 @@ class Feed:
         self._lose = lose
         self._threaded = threaded  # loops are threads: they sleep while this one listens
         self._head_start = HeadStart()
+        self._loops = 0  # of the host
+        self._loan: Loan | None = None  # the host's only loop listens itself
+        self._end: asyncio.Future[None] | None = None  # of the connection that is listened to
+        self._claims = Claims(host, self._call, again=self.want, lose=lose)
         self._readers: dict[str, list[Reader]] = {}
         self._hot: dict[Reader, float] = {}
         self._asked = Naming(keys, self._bell, BLOCK_MS)
@@ -78,6 +86,7 @@ class Feed:
 
     def add(self, reader: Reader, *, has_data: bool) -> None:
         """Begin to feed a reader."""
+        self.end_loan()
         self._readers.setdefault(reader.queue, []).append(reader)
         if has_data or reader.counted:
             self.want(reader)
@@ -87,6 +96,7 @@ class Feed:
 
     def drop(self, reader: Reader) -> None:
         """Feed a reader no more."""
+        self.end_loan()
         readers = self._readers.get(reader.queue, [])
         if reader in readers:
             readers.remove(reader)
@@ -100,8 +110,9 @@ class Feed:
         if reader not in self._readers.get(reader.queue, ()):
             return
         if reader.counted:
-            self._claim(reader)
+            self._claims.claim(reader)
             return
+        self.end_loan()
         if reader.full:
             self._hot.pop(reader, None)
             self._park(reader)
@@ -121,6 +132,10 @@ class Feed:
     def cool(self) -> None:
         """Register readers that had no message for a while. Call it every half second or so."""
         limit = time.monotonic() - HOT_S
+        if self._loan is not None and not self._loan.renew(limit):
+            self.end_loan()
+        elif self._loan is not None:
+            return
         for reader in [r for r, seen in self._hot.items() if seen < limit]:
             del self._hot[reader]
             self._register(reader)
@@ -153,6 +168,7 @@ class Feed:
                 wire.abort()  # the type of a key is wrong, or the server is: look again from the start
                 await asyncio.sleep(0.1)
             finally:
+                self.end_loan()
                 self._blocked = False
 
     async def _listen(self, wire: Wire) -> None:
@@ -160,6 +176,7 @@ class Feed:
         # too: a task would do either a turn of the event loop later, while the loops wait for this thread to be done.
         end: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         wire.herald = self._announce if self._threaded else None
+        self._end = end
         self._ask_next(wire, end)
         await end
 
@@ -190,8 +207,35 @@ class Feed:
             if pause_s := self._head_start.taken():
                 time.sleep(pause_s)  # there is nothing else to do, and the loop's thread can use the interpreter
             self._ask_next(wire, end)
+            if self._loops == 1 and self._head_start.row >= QUIET_ROW and len(self._asked.readers) == 1:
+                self._loan = lend(wire, self._asked, self._count, self._bell_id, self._given_back)
         except Exception as exc:  # noqa: BLE001 - raised where the end is awaited
             end.set_exception(exc)
+
+    def count_loops(self, loops: int) -> None:
+        """Take note of how many loops the host has."""
+        self._loops = loops
+        if loops != 1:
+            self.end_loan()
+
+    def _given_back(self, ear: Ear) -> None:
+        if self._loan is not None and self._loan.ear is ear:
+            self.end_loan()
+
+    def end_loan(self) -> None:
+        """Listen ourselves again, if a loop does so."""
+        loan, self._loan = self._loan, None
+        wire, end = self.line.wire, self._end
+        if loan is None:
+            return
+        self._head_start.row = 0
+        self.wakes += loan.ear.answers
+        if loan.reader in self._hot:
+            self._hot[loan.reader] = loan.ear.heard_at
+        if loan.end() and wire is not None and end is not None and not end.done():
+            if loan.reader.full:
+                self.want(loan.reader)
+            self._ask_next(wire, end)
 
     def _hand_out(self, answer: list[Any], by_key: dict[bytes, Reader]) -> None:
         longest = size = 0
@@ -302,47 +346,6 @@ class Feed:
         for reader in readers:
             if reader in self._readers.get(reader.queue, ()):
                 self._register(reader)
-
-    # Claiming
-
-    def _claim(self, reader: Reader) -> None:
-        if reader.claiming:
-            reader.rang = True
-            return
-        reader.claiming, reader.rang = True, False
-        tenure = reader.tenure
-        self._call(
-            lambda answer: self._claimed(reader, answer),
-            "treadle_claim",
-            str(tenure.key),
-            tenure.epoch,
-            tenure.pipeline.inc,
-            reader.queue,
-            self._host,
-            reader.last_claim,
-        )
-
-    def _claimed(self, reader: Reader, answer: Any) -> None:
-        reader.claiming = False
-        if not isinstance(answer, list):
-            if answer is not GONE:
-                asyncio.get_running_loop().call_later(0.2, self.want, reader)
-            return
-        match answer[0]:
-            case b"OK":
-                entries = [e for e in map(envelope.parse, answer[3]) if e is not None]
-                if not reader.accept_range(answer[1], answer[2], entries):
-                    why = TenureLost("A claimed range is not whole.", reason="shifted", queue=reader.queue)
-                    self._lose(reader, why)
-                reader.parked = True
-            case b"EMPTY":
-                reader.learn(answer[1], writers_gone=answer[2] == 1, drained=answer[3] == 1)
-                if reader.rang:  # the ring travels on another connection: it may be here before this answer
-                    self._claim(reader)
-            case code:
-                reason = {b"FENCED": "fenced", b"SHIFTED": "shifted"}.get(code, "bad-type")
-                self._lose(reader, TenureLost("The claim was refused.", reason=reason, queue=reader.queue))
-        reader.tenure.wake()
 
     # Plumbing
 

@@ -20,16 +20,18 @@ PAUSE_S: Final = 0.00002  # the kernel adds about as much again as a thread take
 class HeadStart:
     """`give` before an answer is read, `taken` after it was handed out."""
 
-    __slots__ = ("_given", "_last")
+    __slots__ = ("_given", "_last", "row")
 
     def __init__(self) -> None:
         self._given = False
+        self.row = 0  # how many answers in a row were worth one
         self._last = 0.0
 
     def give(self, size: int, readers: Sequence[Reader], now: float) -> None:
         """Wake the loop that an answer of this size is for, if that is known and worth it."""
         self._given = size < SMALL and len(readers) == 1 and now - self._last >= QUIET_S
         self._last = now
+        self.row = self.row + 1 if self._given else 0
         if self._given:
             readers[0].tenure.wake()
 

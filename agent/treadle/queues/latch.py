@@ -10,17 +10,17 @@ from contextlib import suppress
 class Latch:
     """A flag that lowers itself when somebody has waited for it. One waiter at a time."""
 
-    __slots__ = ("_future", "_lock", "_raised")
+    __slots__ = ("_future", "_lock", "raised")
 
     def __init__(self) -> None:
-        self._raised = False
+        self.raised = False  # for who sleeps on something else too, and looks at it first; such a one lowers it
         self._lock: threading.Lock | None = None  # held: not raised. Made when a thread waits first.
         self._future: asyncio.Future[None] | None = None
 
     def wake(self) -> None:
         """Raise the flag."""
         # The order matters: a waiter makes its lock or future first and then looks at the flag once more.
-        self._raised = True
+        self.raised = True
         lock, future = self._lock, self._future
         if lock is not None and lock.locked():
             with suppress(RuntimeError):  # another thread released it in between
@@ -40,9 +40,9 @@ class Latch:
             lock = threading.Lock()
             lock.acquire()
             self._lock = lock
-        if not self._raised:
+        if not self.raised:
             lock.acquire(timeout=-1 if timeout_s is None else max(0.0, min(timeout_s, threading.TIMEOUT_MAX)))
-        self._raised = False
+        self.raised = False
 
     async def wait_async(self, timeout_s: float | None) -> None:
         """Wait as a task until the flag is raised or the time is over."""
@@ -51,13 +51,13 @@ class Latch:
         self._future = future
         timer = None
         try:
-            if not self._raised:
+            if not self.raised:
                 if timeout_s is not None:
                     timer = loop.call_later(max(0.0, timeout_s), _resolve, future)
                 await future
         finally:
             self._future = None
-            self._raised = False
+            self.raised = False
             if timer is not None:
                 timer.cancel()
 

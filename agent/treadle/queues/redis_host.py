@@ -141,6 +141,7 @@ class RedisHost:
         writer = Writer(self.keys.prefix, str(spec.key), self.name, tuple(spec.writes))
         tenure = RedisTenure(spec, found, writer, namespace=self.namespace, send=self._kick, ask=self._want)
         self._tenures[id(tenure)] = tenure
+        self._feed.count_loops(len(self._tenures))
         self._suspect(tenure, found)
         for read in found.reads:
             self._feed.add(tenure.readers[read.queue], has_data=read.tail > read.first)
@@ -151,6 +152,7 @@ class RedisHost:
         own = self._tenures.pop(id(tenure), None)
         if own is None:
             return
+        self._feed.count_loops(len(self._tenures))
         if own.lost is None:
             with contextlib.suppress(QueueError):
                 await self._ask_loop("treadle_let_go", own, timeout_s=_FAREWELL_S)
@@ -381,6 +383,7 @@ class RedisHost:
                 line.wire.close_copy()
                 line.wire = None
         for tenure in self._tenures.values():
+            tenure.ear = None
             tenure.lost = TenureLost("This process is a copy of the one that runs the loop.", reason="forked")
 
 

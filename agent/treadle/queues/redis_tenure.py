@@ -16,6 +16,7 @@ from treadle.queues.tenure import Batch, DeadLetter, TenureSpec
 
 if TYPE_CHECKING:
     from treadle.errors import TenureLost
+    from treadle.queues.ear import Ear
     from treadle.queues.guard import Guard
     from treadle.queues.incarnation import Incarnation
 
@@ -37,6 +38,7 @@ class RedisTenure:
         "awaited",
         "committed",
         "completed",
+        "ear",
         "epoch",
         "guard",
         "inc",
@@ -50,6 +52,7 @@ class RedisTenure:
         "readers",
         "settled",
         "settled_bytes",
+        "sleeps",
         "spec",
         "state",
     )
@@ -81,6 +84,8 @@ class RedisTenure:
                 self.readers[queue].never_ends = True
         self.pipeline = Pipeline(writer, (spec.epoch, found.inc, found.seq), found.nonce_root, self._weigh)
         self.latch = Latch()
+        self.ear: Ear | None = None  # set by the feed, for as long as this loop's thread listens itself
+        self.sleeps = False  # the loop waits as a thread does
         self.committed = 0  # iterations; written by the host only, like the next two
         self.settled = 0  # the same, the commit that completes the loop included
         self.settled_bytes = 0
@@ -146,13 +151,22 @@ class RedisTenure:
     def wake(self) -> None:
         """End the wait of the loop."""
         self.latch.wake()
+        ear = self.ear
+        if ear is not None and ear.listening:
+            ear.ring()
 
     def wait(self, timeout_s: float | None) -> None:
         """Block the loop's thread until something changed."""
-        self.latch.wait(timeout_s)
+        self.sleeps = True
+        ear = self.ear
+        if ear is None:
+            self.latch.wait(timeout_s)
+        else:
+            ear.wait(timeout_s)
 
     def wait_async(self, timeout_s: float | None) -> Coroutine[Any, Any, None]:
         """Await the same."""
+        self.sleeps = False
         return self.latch.wait_async(timeout_s)
 
     @property

@@ -48,6 +48,7 @@ class Wire(asyncio.Protocol):
         self._lock = threading.Lock()  # held while a call takes its place in the row
         self._loop = asyncio.get_running_loop()
         self._socket: socket.socket | None = None  # the transport's, once more: of a shared wire
+        self._lent: socket.socket | None = None  # the same, of a wire that somebody else reads
         self._held: list[bytes] = []  # to be written, in this order, after what the transport has
         self._holds = 0  # answers are handed out, or the transport has enough
         self.answers = 0
@@ -129,6 +130,29 @@ class Wire(asyncio.Protocol):
         if self._socket is not None:
             self._release()
 
+    def lend(self) -> socket.socket | None:
+        """Stop reading and return the socket for somebody who reads in our place; None when that can't be done."""
+        transport = self._transport
+        if transport is None or transport.is_closing() or transport.get_write_buffer_size():
+            return None
+        if transport.get_extra_info("ssl_object") is not None:
+            return None
+        transport.pause_reading()
+        lent = socket.socket(fileno=os.dup(transport.get_extra_info("socket").fileno()))
+        lent.setblocking(False)
+        self._lent = lent
+        return lent
+
+    def take_back(self, *, asked: bool) -> None:
+        """Read again. Unless it was `asked`, the last call was answered, and its callback is dropped."""
+        self._lent = None
+        if self._transport is None:
+            return
+        if not asked and self._calls:
+            self._calls.popleft()
+        if not self._transport.is_closing():
+            self._transport.resume_reading()
+
     def data_received(self, data: bytes) -> None:
         """Hand out the answers that are complete."""
         if self.herald is not None:
@@ -181,6 +205,8 @@ class Wire(asyncio.Protocol):
     def close_copy(self) -> None:
         """Close the connection's descriptor in a fork of this process; the original keeps its own."""
         self._close_socket()
+        if self._lent is not None:
+            self._lent.close()
         if self._transport is not None:
             sock = self._transport.get_extra_info("socket")
             if sock is not None:
