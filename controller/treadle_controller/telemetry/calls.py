@@ -1,10 +1,15 @@
-"""A span for each unary call that is traced, in the trace of whoever calls, and what its messages take along."""
+"""A span for each call that is traced, in the trace of whoever calls, and what its messages take along.
+
+A stream has one span as well, by the conventions, from its beginning to its end, and none for what is said in it.
+"""
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import logging
 import time
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
 from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import Any, Final
@@ -53,31 +58,51 @@ class CallTracing(aio.ServerInterceptor):
         continuation: Callable[[grpc.HandlerCallDetails], Awaitable[grpc.RpcMethodHandler[Any, Any] | None]],
         handler_call_details: grpc.HandlerCallDetails,
     ) -> grpc.RpcMethodHandler[Any, Any] | None:
-        """Wrap the method of a unary call of ours."""
+        """Wrap the method of a call of ours."""
         handler = await continuation(handler_call_details)
         method = handler_call_details.method
-        if handler is None or handler.unary_unary is None or not method.startswith(_OURS):
+        if handler is None or not method.startswith(_OURS):
             return handler
         metadata = {
             key: value for key, value in handler_call_details.invocation_metadata or () if isinstance(value, str)
         }
+        if handler.response_streaming:
+            stream: grpc.RpcMethodHandler[Any, Any] = self._stream(handler, self._begin(method, metadata))
+            return stream
         answer: Any = handler.unary_unary
+        if answer is None:
+            return handler  # there is no such method of ours
 
         async def answered(request: Any, context: aio.ServicerContext[Any, Any]) -> Any:
             call = self._begin(method, metadata)
             calling.set(call)
             if call.span is None:
                 return await answer(request, context)
-            try:
+            with self._ending(call.span, context):
                 return await answer(request, context)
-            finally:
-                self._end(call.span, context)
 
         return grpc.unary_unary_rpc_method_handler(
             answered,
             request_deserializer=handler.request_deserializer,
             response_serializer=handler.response_serializer,
         )
+
+    def _stream(self, handler: Any, call: Call) -> Any:
+        """Wrap a method that answers with a stream; one that is not traced stays as quick as it is."""
+        span = call.span
+        if span is None:
+            return handler
+        kind = "stream_stream" if handler.request_streaming else "unary_stream"
+        answers: Any = getattr(handler, kind)
+
+        async def answered(request: Any, context: aio.ServicerContext[Any, Any]) -> AsyncIterator[Any]:
+            calling.set(call)
+            with self._ending(span, context):
+                async for answer in answers(request, context):
+                    yield answer
+
+        make = getattr(grpc, f"{kind}_rpc_method_handler")
+        return make(answered, handler.request_deserializer, handler.response_serializer)
 
     def _begin(self, method: str, metadata: Mapping[str, str]) -> Call:
         headers = context_headers(metadata)
@@ -98,9 +123,23 @@ class CallTracing(aio.ServerInterceptor):
         )
         return Call(span, headers)
 
-    def _end(self, span: Span, context: aio.ServicerContext[Any, Any]) -> None:
+    @contextlib.contextmanager
+    def _ending(self, span: Span, context: aio.ServicerContext[Any, Any]) -> Iterator[None]:
+        """End a span with what is done inside; who calls may have gone before that."""
+        gone = False
+        try:
+            yield
+        except (asyncio.CancelledError, GeneratorExit):
+            gone = True
+            raise
+        finally:
+            self._end(span, context, gone=gone)
+
+    def _end(self, span: Span, context: aio.ServicerContext[Any, Any], *, gone: bool) -> None:
         code: Any = context.code()
         status = _NAMES.get(code, "OK") if not isinstance(code, grpc.StatusCode) else code.name
+        if gone and status == "OK":
+            status = grpc.StatusCode.CANCELLED.name
         span.end = time.time_ns()
         span.attributes[c.RPC_RESPONSE_STATUS_CODE] = status
         if status in _ERRORS:
