@@ -30,6 +30,8 @@ OPTIONS: Final[tuple[tuple[str, int], ...]] = (
     ("grpc.keepalive_permit_without_calls", 1),
     ("grpc.http2.max_pings_without_data", 0),
     ("grpc.http2.ping_timeout_ms", 5_000),
+    ("grpc.http2.bdp_probe", 0),  # a ping for whatever is read, with its answer: more than a heartbeat costs
+    ("grpc.http2.lookahead_bytes", 1024 * 1024),  # so much in flight without it: as fast on a slow link
     ("grpc.max_receive_message_length", 256 * 1024 * 1024),  # all assignments of an agent in one message
     ("grpc.max_send_message_length", 256 * 1024 * 1024),
 )

@@ -53,6 +53,9 @@ _OPTIONS: Final[list[tuple[str, Any]]] = [
     ("grpc.keepalive_permit_without_calls", 1),
     ("grpc.http2.min_recv_ping_interval_without_data_ms", 500),
     ("grpc.http2.max_ping_strikes", 0),
+    # gRPC would send a ping for whatever it reads, to measure the bandwidth: that costs more than a heartbeat.
+    ("grpc.http2.bdp_probe", 0),
+    ("grpc.http2.lookahead_bytes", 1024 * 1024),  # so much in flight without it: as fast on a slow link
     ("grpc.server.max_pending_requests", 100_000),  # a thousand agents may come back at once
     ("grpc.server.max_pending_requests_hard_limit", 200_000),
 ]
