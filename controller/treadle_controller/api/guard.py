@@ -103,16 +103,28 @@ class Guard(aio.ServerInterceptor):
 async def _read(handler: Any, sent: Any, context: Context) -> Any:
     """Return the request, or an iterator; what can't be read ends the call, or is raised by the iterator."""
     if handler.request_streaming:
-        return _read_all(handler.request_deserializer, sent)
+        return _Requests(handler.request_deserializer, context)
     try:
         return _decoded(handler.request_deserializer, sent)
     except InvalidRequest as exc:
         await abort(context, exc)
 
 
-async def _read_all(decode: Callable[[bytes], Any], sent: AsyncIterator[bytes]) -> AsyncIterator[Any]:
-    async for one in sent:
-        yield _decoded(decode, one)
+class _Requests:
+    """The requests of a stream. Thousands of agents send one each second: no generator is put around that of gRPC."""
+
+    def __init__(self, decode: Callable[[bytes], Any], context: Context) -> None:
+        self._decode = decode
+        self._read = context.read
+
+    def __aiter__(self) -> AsyncIterator[Any]:
+        return self
+
+    async def __anext__(self) -> Any:
+        sent = await self._read()
+        if sent is aio.EOF:
+            raise StopAsyncIteration
+        return _decoded(self._decode, sent)
 
 
 def _decoded(decode: Callable[[bytes], Any], sent: bytes) -> Any:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections import deque
+from collections.abc import Callable
 from typing import Final
 
 from treadle.v1 import dispatcher_service_pb2 as pb
@@ -17,7 +18,7 @@ Change = pb.Assignment | pb.Release
 
 
 class AgentStream:
-    """Messages for one agent in one session. Iterate over it to send them; it ends after a Goodbye."""
+    """Messages for one agent in one session. Its writer asks for one after the other; it ends after a Goodbye."""
 
     def __init__(self, agent: str, session: str, clock: Callable[[], float], *, redis_id: str = "") -> None:
         self.agent = agent
@@ -27,7 +28,8 @@ class AgentStream:
         self.last_report = 0  # the newest report whose events were taken over
         self._clock = clock
         self._outbox: Outbox[Change] = Outbox()
-        self._messages: asyncio.Queue[pb.SessionResponse | None] = asyncio.Queue()
+        self._messages: deque[pb.SessionResponse] = deque()
+        self._writer: asyncio.Future[None] | None = None  # the writer has written all, and waits
         self._flushing: asyncio.Handle | None = None
         self._ended = False
 
@@ -45,18 +47,21 @@ class AgentStream:
 
     def answer_beat(self, sequence: int, interval_s: float | None = None) -> None:
         """Answer a heartbeat, and say which set the agent must have by now; `interval_s` is a new interval."""
-        answer = pb.HeartbeatAnswer(sequence=sequence, assignments=self._outbox.version)
+        message = pb.SessionResponse()
+        answer = message.heartbeat_answer
+        answer.sequence, answer.assignments = sequence, self._outbox.version
         if interval_s is not None:
             answer.heartbeat_interval.FromMilliseconds(round(interval_s * 1000))
-        self.send(pb.SessionResponse(heartbeat_answer=answer))
+        self.send(message)
 
     def send(self, message: pb.SessionResponse) -> None:
         if self._ended:
             return
-        if self._messages.qsize() >= _MOST_WAITING:
+        if len(self._messages) >= _MOST_WAITING:
             self.end(Why("agent-does-not-read", "the agent does not read what it is sent"))
             return
-        self._messages.put_nowait(message)
+        self._messages.append(message)
+        self._wake_writer()
 
     def end(self, why: Why | None = None) -> None:
         """End the stream, with a word of goodbye where there is a reason."""
@@ -66,13 +71,22 @@ class AgentStream:
             self._flushing.cancel()
         if why is not None:
             self.why = why
-            self._messages.put_nowait(pb.SessionResponse(goodbye=pb.Goodbye(reason=wire.reason(why))))
+            self._messages.append(pb.SessionResponse(goodbye=pb.Goodbye(reason=wire.reason(why))))
         self._ended = True
-        self._messages.put_nowait(None)
+        self._wake_writer()
 
-    async def messages(self) -> AsyncIterator[pb.SessionResponse]:
-        while (message := await self._messages.get()) is not None:
-            yield message
+    async def next_message(self) -> pb.SessionResponse | None:
+        """Return what is to be sent next, None when the stream has ended. There is one writer."""
+        while not self._messages:
+            if self._ended:
+                return None
+            self._writer = asyncio.get_running_loop().create_future()
+            await self._writer
+        return self._messages.popleft()
+
+    def _wake_writer(self) -> None:
+        if self._writer is not None and not self._writer.done():
+            self._writer.set_result(None)
 
     def _flush(self) -> None:
         """Send what is due; come back when the rest is."""

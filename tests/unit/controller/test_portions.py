@@ -76,7 +76,9 @@ async def _messages(leader: Leader) -> dict[str, list[int]]:
     found: dict[str, list[int]] = {}
     for name, stream in leader.roster.streams.items():
         stream.end()
-        found[name] = [len(message.assignments.set) async for message in stream.messages()]
+        found[name] = []
+        while (message := await stream.next_message()) is not None:
+            found[name].append(len(message.assignments.set))
     return found
 
 

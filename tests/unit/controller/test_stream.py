@@ -11,7 +11,10 @@ from treadle_controller.leader.stream import AgentStream
 
 
 async def read_all(stream: AgentStream) -> list[pb.SessionResponse]:
-    return [message async for message in stream.messages()]
+    found = []
+    while (message := await stream.next_message()) is not None:
+        found.append(message)
+    return found
 
 
 def test_the_changes_of_one_round_go_together_and_at_once() -> None:
