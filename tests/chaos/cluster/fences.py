@@ -158,10 +158,11 @@ class Admin:
     async def mirror(self, queues: Mapping[str, bytes], *, whole: bool = False) -> None:
         await self._trip()
 
-    async def forget(self, key: LoopKey) -> None:
+    async def forget(self, *keys: LoopKey) -> None:
         await self._trip()
-        hold = self._fences.holds.setdefault(key, Hold())
-        hold.completed, hold.iteration = False, 0
+        for key in keys:
+            hold = self._fences.holds.setdefault(key, Hold())
+            hold.completed, hold.iteration = False, 0
 
     async def reopen(self, key: LoopKey) -> None:
         await self._trip()
@@ -177,7 +178,7 @@ class Admin:
         await self._trip()
         return {name: QueueStats(self._fences.depths.get(name, 0), 0, 0, None, 0, 0, 0, 0, 1) for name in queues}
 
-    async def delete(self, queue: str) -> None:
+    async def delete(self, *queues: str) -> None:
         await self._trip()
 
     async def _trip(self) -> None:
