@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import inspect
 import logging
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
@@ -101,8 +102,14 @@ class CallTracing(aio.ServerInterceptor):
                 async for answer in answers(request, context):
                     yield answer
 
+        async def written(request: Any, context: aio.ServicerContext[Any, Any]) -> None:
+            calling.set(call)
+            with self._ending(span, context):
+                await answers(request, context)
+
+        wrapped = answered if inspect.isasyncgenfunction(answers) else written
         make = getattr(grpc, f"{kind}_rpc_method_handler")
-        return make(answered, handler.request_deserializer, handler.response_serializer)
+        return make(wrapped, handler.request_deserializer, handler.response_serializer)
 
     def _begin(self, method: str, metadata: Mapping[str, str]) -> Call:
         headers = context_headers(metadata)

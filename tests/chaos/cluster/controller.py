@@ -37,6 +37,12 @@ class Refused(Exception):
 class _Context:
     """What the dispatcher asks of gRPC."""
 
+    def __init__(self, stream: Stream) -> None:
+        self._stream = stream
+
+    async def write(self, response: pb.SessionResponse) -> None:
+        self._stream.answer(response)
+
     def invocation_metadata(self) -> tuple[()]:
         return ()
 
@@ -123,8 +129,7 @@ class ControllerProcess:
 
     async def _serve(self, stream: Stream) -> None:
         try:
-            async for response in self._dispatcher.Session(_requests(stream), _Context()):  # type: ignore[arg-type]
-                stream.answer(response)
+            await self._dispatcher.Session(_requests(stream), _Context(stream))  # type: ignore[arg-type] # all it asks of
         except Refused:
             pass
         finally:

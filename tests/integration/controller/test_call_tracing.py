@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any, Final
 
 import grpc
+import pytest
 from grpc import aio
 
 from treadle.telemetry import conventions as c
@@ -22,7 +23,7 @@ _CALLER: Final = Origin(0x1234_0000_0000_0000_0000_0000_0000_5678, 0xABCD)
 
 
 class Answering:
-    """Answers thrice, never ends, refuses, fails, or says what it hears."""
+    """Answers thrice, never ends, refuses, fails, or says what it hears (`echo`, or `written` by itself)."""
 
     def __init__(self) -> None:
         self.waiting = asyncio.Event()
@@ -36,6 +37,11 @@ class Answering:
     async def echo(self, requests: AsyncIterator[bytes], context: Any) -> AsyncIterator[bytes]:
         async for request in requests:
             yield request
+
+    @answers
+    async def written(self, requests: AsyncIterator[bytes], context: Any) -> None:
+        async for request in requests:
+            await context.write(request)
 
     @streams
     async def endless(self, request: bytes, context: Any) -> AsyncIterator[bytes]:
@@ -65,6 +71,7 @@ class Answering:
         }
         others: dict[str, Any] = {
             "echo": grpc.stream_stream_rpc_method_handler(self.echo),
+            "written": grpc.stream_stream_rpc_method_handler(self.written),
             "stuck": grpc.unary_unary_rpc_method_handler(self.stuck),
         }
         return grpc.method_handlers_generic_handler(_SERVICE, streaming | others)
@@ -128,12 +135,13 @@ def test_a_stream_is_one_span_in_the_trace_of_its_caller() -> None:
     play(calls)
 
 
-def test_a_stream_both_ways_is_one_span() -> None:
+@pytest.mark.parametrize("name", ["echo", "written"])
+def test_a_stream_both_ways_is_one_span(name: str) -> None:
     async def calls(channel: aio.Channel, told: Told, _: Answering) -> None:
-        by: Any = channel.stream_stream(f"/{_SERVICE}/echo")
+        by: Any = channel.stream_stream(f"/{_SERVICE}/{name}")
         said = by(iter([b"a", b"b"]), metadata=((c.TRACEPARENT, _CALLER.traceparent),))
         assert [answer async for answer in said] == [b"a", b"b"]
-        assert outcome(await told.wait()) == ("echo", "OK", False)
+        assert outcome(await told.wait()) == (name, "OK", False)
 
     play(calls)
 
