@@ -38,7 +38,7 @@ _LONG_S: Final = 86400.0  # more than this is not waited for at once
 
 
 class Ear:
-    """See the module. `wait` is the loop's, `close` the host's, `ring` anybody's.
+    """See the module. `wait` and `leave` are the loop's, `close` the host's, `ring` anybody's.
 
     `given_back` is called in the loop's thread when it ends the loan: `unread` is what it has read and not understood,
     and when it is `broken` the connection is of no more use.
@@ -109,6 +109,12 @@ class Ear:
                 else:
                     self._close()
             latch.raised = False
+
+    def leave(self) -> None:
+        """Give it back: the loop is about to sleep in another way."""
+        with self._lock:
+            if self._open:
+                self._give_back(b"")
 
     def _begin(self) -> bool:
         if self._open and self.owes:

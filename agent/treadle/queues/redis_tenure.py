@@ -167,6 +167,8 @@ class RedisTenure:
     def wait_async(self, timeout_s: float | None) -> Coroutine[Any, Any, None]:
         """Await the same."""
         self.sleeps = False
+        if self.ear is not None:
+            self.ear.leave()
         return self.latch.wait_async(timeout_s)
 
     @property

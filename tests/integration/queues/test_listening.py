@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import threading
 
 import pytest
 
 from tests.queue_world import World, eventually, item, loop, push, spec, take, until
+from treadle.queues.feed import Feed
 from treadle.queues.head_start import QUIET_S
 from treadle.queues.redis_tenure import RedisTenure
 from treadle.queues.redis_thread import ThreadedRedisHost
+from treadle.queues.watch import Watch
 
 A, B, C = loop("a"), loop("b"), loop("c")
 
@@ -82,6 +85,21 @@ def test_a_loop_that_does_not_sleep_gives_its_host_the_word_back(pair: Pair) -> 
     push(pair.writing, "q", [1])
     eventually(lambda: len(reader.entries) == 1)  # fetched, although the loop did not wait
     assert pair.reading.ear is None
+    assert take(pair.reading, "q", 1) == [1]
+
+
+def test_a_loop_that_awaits_its_messages_leaves_the_listening_to_its_host(
+    pair: Pair, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pair.hear()
+    monkeypatch.setattr(Feed, "cool", lambda _: None)  # which would look after half a second
+    monkeypatch.setattr(Watch, "look", lambda *_: False)  # and this after fifteen
+
+    asyncio.run(pair.reading.wait_async(0.001))
+    returned(pair)
+    reader = pair.reading.readers["q"]
+    push(pair.writing, "q", [1])
+    eventually(lambda: len(reader.entries) == 1)
     assert take(pair.reading, "q", 1) == [1]
 
 
