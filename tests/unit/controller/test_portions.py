@@ -45,6 +45,8 @@ class Admin:
 
     async def set_limits(self, limits: object) -> None: ...
 
+    async def forget(self, *keys: LoopKey) -> None: ...
+
 
 def make_leader(store: Store) -> tuple[Leader, Admin]:
     loops = [loop(f"l{number}") for number in range(LOOPS)]
