@@ -18,6 +18,7 @@ from treadle_controller.leader import wire
 from treadle_controller.leader.image import Image, WorkflowImage
 from treadle_controller.leader.link import QueueLink
 from treadle_controller.leader.settle import totals
+from treadle_controller.store import codec
 from treadle_controller.store.records import AgentRecord, ConsumerRecord, EventRecord, QueueRecord, RevisionRecord
 
 _POOLS: Final = {"thread": loop_pb2.POOL_THREAD, "process": loop_pb2.POOL_PROCESS, "asyncio": loop_pb2.POOL_ASYNCIO}
@@ -94,8 +95,9 @@ def rollout(one: WorkflowImage, steady: tuple[int, int] | None = None) -> workfl
 
 def workflow_etag(one: WorkflowImage) -> str:
     """Return a tag of what is wanted; what is observed does not change it."""
-    wanted = [(loop.name, loop.desired, loop.restarts, loop.removed, loop.scaled) for loop in one.loops.values()]
-    return etag(one.record.revision, one.record.digest, one.record.updated, one.record.deleting, wanted)
+    wanted = [(loop.plan.loop, loop.desired, loop.restarts, loop.removed, loop.scaled) for loop in one.loops.values()]
+    record = one.record
+    return etag(record.revision, record.digest, record.updated, record.deleting, codec.encode_text(wanted))
 
 
 def loop(image: Image, one: WorkflowImage, record: LoopRecord) -> loop_pb2.Loop:
@@ -159,13 +161,17 @@ def finding(one: Finding) -> workflow_pb2.Finding:
 
 
 def loop_change(change: Change, agents: Iterable[str] = (), why: Why | None = None) -> workflow_pb2.LoopChange:
-    return workflow_pb2.LoopChange(
-        loop=change.name,
-        kind=_CHANGES[change.status],
-        differences=change.reasons,
-        agents=agents,
-        reason=wire.reason(why),
-    )
+    # Field by field: a message made of arguments takes longer, and a document may have thousands of loops.
+    made = workflow_pb2.LoopChange()
+    made.loop = change.name
+    made.kind = _CHANGES[change.status]
+    if change.reasons:
+        made.differences.extend(change.reasons)
+    if agents:
+        made.agents.extend(agents)
+    if why is not None:
+        made.reason.code, made.reason.message = why
+    return made
 
 
 def revision(namespace: str, one: RevisionRecord, *, document: bool) -> workflow_pb2.Revision:

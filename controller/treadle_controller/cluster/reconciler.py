@@ -17,10 +17,10 @@ from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 from typing import Final
 
-from treadle.workflow.plan import Plan
+from treadle.workflow.plan import Plan, Pool
 from treadle_controller.cluster import rollout, scheduler
 from treadle_controller.cluster.actions import Action, Drop, Free, Place, Probe, Release, Update, Wait
-from treadle_controller.cluster.fleet import Agent, Fleet, Liveness
+from treadle_controller.cluster.fleet import Agent, Fleet, Liveness, Need
 from treadle_controller.cluster.model import Assignment, Desired, LoopRecord, Observed, ReplicaId, State, Why
 from treadle_controller.cluster.phase import is_finished
 
@@ -57,12 +57,17 @@ class _Pass:
         self._changing: set[str] | None = None  # found when it is asked for
         self._placed: dict[ReplicaId, str] = {}
         self._leaving: dict[str, int] = {}  # by agent, those of this pass
+        self._needs: dict[tuple[Pool, tuple[str | None, ...], int], Need] = {}  # placements live as long as the picture
 
     def actions(self, only: Collection[str] | None) -> Iterator[Action]:
         for loop in self._picture.loops.values() if only is None else self._chosen(only):
             ids = (*loop.replicas, *self._extra(loop))
             for id_ in ids:
-                yield from self._replica(loop, id_)
+                assignment = self._picture.assignments.get(id_)
+                if assignment is not None and assignment.held:
+                    yield from self._taken(loop, assignment)
+                elif (action := self._unheld(loop, assignment or Assignment(id_))) is not None:
+                    yield action
             if loop.removed and not any(self._is_held(id_) for id_ in ids):
                 yield Drop(loop.name)
 
@@ -86,16 +91,14 @@ class _Pass:
         ids = (ReplicaId(loop.workflow, loop.name, index) for index in beyond)
         return [id_ for id_ in ids if self._is_held(id_)]
 
-    def _replica(self, loop: LoopRecord, id_: ReplicaId) -> Iterator[Action]:
-        assignment = self._picture.assignments.get(id_) or Assignment(id_)
-        if not assignment.held:
-            yield from self._unheld(loop, assignment)
-        elif (freed := self._freed(loop, assignment)) is not None:
+    # Held by an agent.
+
+    def _taken(self, loop: LoopRecord, assignment: Assignment) -> Iterator[Action]:
+        freed = self._freed(loop, assignment)
+        if freed is not None:
             yield freed
         elif not assignment.releasing:
             yield from self._held(loop, assignment)
-
-    # Held by an agent.
 
     def _freed(self, loop: LoopRecord, assignment: Assignment) -> Free | None:
         agent = self._fleet.get(assignment.agent)
@@ -264,37 +267,47 @@ class _Pass:
 
     # Held by nobody.
 
-    def _unheld(self, loop: LoopRecord, assignment: Assignment) -> Iterator[Action]:
+    def _unheld(self, loop: LoopRecord, assignment: Assignment) -> Action | None:
         wanted = not loop.removed and loop.desired is not Desired.STOPPED and assignment.id.replica < loop.count
         if not wanted or is_finished(loop, assignment):
-            return
+            return None
         left_behind = self._tail_left_behind(loop, assignment.id.replica)
         if left_behind:
-            yield Wait(assignment.id, Why("tail-drains", f"its tail {left_behind} works off its queue first"))
-            return
+            return Wait(assignment.id, Why("tail-drains", f"its tail {left_behind} works off its queue first"))
         choice = self._choose(loop, assignment)
         if isinstance(choice, Why):
-            yield Wait(assignment.id, choice)
-            return
+            return Wait(assignment.id, choice)
         self._fleet.take(choice, loop.plan.pool)
         self._placed[assignment.id] = choice
         fresh = loop.fresh > assignment.restarts
-        yield Place(assignment.id, choice, loop, forget=fresh, reopen=assignment.completed)
+        return Place(assignment.id, choice, loop, forget=fresh, reopen=assignment.completed)
 
     def _choose(self, loop: LoopRecord, assignment: Assignment) -> str | Why:
         replica = assignment.id.replica
         pinned = self._beside(loop, assignment.id)
         if loop.plan.tail_of and not pinned and self._comes(loop.plan.tail_of, replica):
             return Why("tail-waits", f"{loop.plan.tail_of}, whose tail it is, is not placed yet")
-        need = scheduler.need_of(loop.plan, self._tails_to_come(loop, replica))
+        need = self._need(loop.plan, self._tails_to_come(loop, replica))
         others = loop.replicas if loop.count > 1 else ()
-        avoid = {agent for id_ in others if (agent := self._agent_of(id_))}
+        avoid = {agent for id_ in others if (agent := self._agent_of(id_))} if others else ()
         home = self._picture.moves.get(assignment.id, assignment.agent)
         return scheduler.choose(self._fleet, need, home=home, pinned=pinned, avoid=avoid)
 
+    def _need(self, plan: Plan, tails: list[Plan]) -> Need:
+        """Return what a loop needs; made once for all that need the same, as thousands of one document may."""
+        if tails:
+            return scheduler.need_of(plan, tails)
+        key = (plan.pool, tuple([step.uses for step in plan.steps]), id(plan.placement))
+        need = self._needs.get(key)
+        if need is None:
+            need = self._needs[key] = scheduler.need_of(plan)
+        return need
+
     def _tail_left_behind(self, loop: LoopRecord, replica: int) -> str:
         """Return a tail that is still on an agent that is drained, where only it works its queue off."""
-        for name in loop.plan.tails if loop.count == 1 else ():
+        if not loop.plan.tails or loop.count != 1:
+            return ""
+        for name in loop.plan.tails:
             held = self._picture.assignments.get(ReplicaId(loop.workflow, name, replica))
             agent = self._fleet.get(held.agent) if held is not None and held.held else None
             if agent is not None and agent.draining and agent.liveness is not Liveness.LOST:

@@ -71,15 +71,16 @@ class Admission:
 
     async def _prepare(self, places: Sequence[Place]) -> None:
         for place in places:
+            if not (place.forget or place.reopen):
+                continue
             key = LoopKey(*place.id)
             if place.forget:
                 await self._link.admin.forget(key)
-            elif place.reopen:
+            else:
                 await self._link.admin.reopen(key)
-            if place.forget or place.reopen:
-                await self._link.admin.enter_writers({queue: [key] for queue in place.loop.plan.writes})
-                if self._unsent.get(place.id) is place:
-                    self._unsent[place.id] = replace(place, forget=False, reopen=False)
+            await self._link.admin.enter_writers({queue: [key] for queue in place.loop.plan.writes})
+            if self._unsent.get(place.id) is place:
+                self._unsent[place.id] = replace(place, forget=False, reopen=False)
 
     async def _enter(self, names: Iterable[str]) -> None:
         """Enter the writers of revisions, before any loop of them is assigned."""
@@ -109,8 +110,11 @@ class Admission:
             asked = {id_: one.epoch for id_ in left if (one := self._assignment(id_)) is not None}
             refused = await self._link.admin.assign([(LoopKey(*i), e) for i, e in asked.items()], self._link.term)
             stored = {ReplicaId(*key): epoch for key, epoch in refused.items()}
-            left = [id_ for id_ in asked if stored.get(id_, 0) > asked[id_]]
-            done = [id_ for id_ in asked if stored.get(id_, 0) <= asked[id_] and self._is_still(id_, asked[id_])]
+            left = [id_ for id_, epoch in stored.items() if epoch > asked[id_]]
+            done = [id_ for id_, epoch in asked.items() if self._is_still(id_, epoch)]
+            if left:
+                again = set(left)
+                done = [id_ for id_ in done if id_ not in again]
             for id_ in done:
                 self._unsent.pop(id_, None)
             admitted += done

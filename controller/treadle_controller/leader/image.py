@@ -68,6 +68,8 @@ class WorkflowImage:
             self._sort_loops()
 
     def _sort_loops(self) -> None:
+        if list(self.loops) == [plan.loop for plan in self.compiled.plans]:
+            return  # as those of a new document do
         ranks = {plan.loop: rank for rank, plan in enumerate(self.compiled.plans)}
         order = sorted(self.loops.values(), key=lambda loop: ranks.get(loop.name, len(ranks)))
         self.loops = {loop.name: loop for loop in order}

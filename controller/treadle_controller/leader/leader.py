@@ -7,6 +7,7 @@ import logging
 import time
 import uuid
 from collections.abc import Callable, Coroutine, Iterable
+from contextlib import suppress
 from itertools import groupby
 from typing import Any, Final, Protocol
 
@@ -28,7 +29,7 @@ from treadle_controller.leader.journal import Journal
 from treadle_controller.leader.link import QueueLink
 from treadle_controller.leader.logs import LogHub
 from treadle_controller.leader.mirror import mirror
-from treadle_controller.leader.portions import Portions
+from treadle_controller.leader.portions import Parts, Portions
 from treadle_controller.leader.rebalancing import Rebalancing
 from treadle_controller.leader.rolling import Rolling
 from treadle_controller.leader.roster import Roster
@@ -90,6 +91,8 @@ class Leader:
         self._draining = asyncio.Event()  # some tail is watched
         self._saving = asyncio.Lock()
         self._touched: dict[str, dict[str, None] | None] = {}  # loops by workflow; None: all of it
+        self._calm = asyncio.Event()  # no round is under way
+        self._calm.set()
         self._settler = Settler(image, self.journal, self.unsent, clock)
         self.portions = Portions(image)
         self._admission = Admission(image, link, self.unsent, self.persist)
@@ -169,6 +172,13 @@ class Leader:
 
     async def run_once(self) -> None:
         """One round: settle, write, tell Redis, send."""
+        self._calm.clear()
+        try:
+            await self._round()
+        finally:
+            self._calm.set()
+
+    async def _round(self) -> None:
         changes, self.changes = self.changes, Changes()
         touched, self._touched = self._touched, {}
         found = [workflow for name in touched if (workflow := self.image.workflows.get(name)) is not None]
@@ -183,16 +193,20 @@ class Leader:
             workflow.unsaved.difference_update(changes.assignments)
             self._note_completion(workflow)
         self.roster.handed_over(changes.let_go)
-        admitted = await self._tell_redis(changes, found)
-        self.consumers.round_done()
-        self._send(changes, admitted)
-        for portion in later:
-            await self._place(portion)
+        parts = Parts(later, self._write_part)
+        try:
+            admitted = await self._tell_redis(changes, found, parts)
+            self.consumers.round_done()
+            self._send(changes, admitted)
+            async for part in parts.written():
+                await self._place(part)
+        finally:
+            parts.end()
         for workflow in found:
             self.watchers.state_changed(workflow.name)
         await self.deletion.finish(workflow for workflow in found if workflow.record.deleting)
 
-    async def _tell_redis(self, changes: Changes, touched: list[WorkflowImage]) -> list[ReplicaId]:
+    async def _tell_redis(self, changes: Changes, touched: list[WorkflowImage], parts: Parts) -> list[ReplicaId]:
         if not self.link.up:
             return []
         try:
@@ -202,15 +216,18 @@ class Leader:
             await self._admission.leave(loop for loop in changes.dropped)
             await self.slots.settle(touched)
             await self.slots.retire(touched)
+            parts.write_ahead()  # not before: the slots may have given out new epochs
             return await self._admission.admit([id_ for id_ in self.unsent if self._is_written(id_)])
         except QueueError as exc:
             self.link.fail(exc.message)
             return []
 
-    async def _place(self, portion: list[ReplicaId]) -> None:
-        """Write a part of what was placed, tell Redis, and send it."""
+    async def _write_part(self, portion: list[ReplicaId]) -> None:
         await self.persist(self.portions.changes(portion))
         self.portions.written(portion)
+
+    async def _place(self, portion: list[ReplicaId]) -> None:
+        """Tell Redis a part of what was placed, which is on disk, and send it."""
         if not self.link.up:
             return  # admitted with all that waits when Redis is back
         try:
@@ -250,6 +267,9 @@ class Leader:
         """Write events a moment later, many at a time: they tell what was done, and nothing rests on them."""
         while True:
             await self.journal.wait_unsaved(_SAVE_S)
+            with suppress(TimeoutError):  # what is placed now goes first
+                async with asyncio.timeout(_SAVE_S):
+                    await self._calm.wait()
             await self.save_events()
 
     async def save_events(self) -> None:

@@ -34,6 +34,7 @@ _DECISIVE: Final = (
     State.PAUSED,
     State.LOST,
 )  # the reconciler may have to act
+_WORDS: Final = {state: state.name.lower() for state in State}
 _PATIENCE_S: Final = 5.0  # an agent says at once that it has heard; if it does not, it is told again
 _FAREWELL_S: Final = 10.0  # for an agent that is being stopped and does not say how long that may take
 _MOST_AWAY_S: Final = 0.5  # between two ticks; a longer gap was our own pause, not the agents' silence
@@ -53,7 +54,7 @@ class Roster:
         self.joined = 0  # how often an agent came that was not there, or was of no use, before
         self.joined_at = float("-inf")
         self.leaving = Leaving(leader)
-        self._sent: deque[tuple[float, ReplicaId]] = deque()  # what was sent, and when it has to be answered
+        self._sent: deque[tuple[float, list[ReplicaId]]] = deque()  # when it has to be answered, and what was sent
         for name in self._image.agents:
             sessions.expect(name)
 
@@ -109,7 +110,8 @@ class Roster:
             self._lose(lost)
         self.leaving.tick(now)
         while self._sent and self._sent[0][0] <= now:
-            self._send_again(self._sent.popleft()[1])
+            for id_ in self._sent.popleft()[1]:
+                self._send_again(id_)
 
     def _lose(self, lost: Lost) -> None:
         self._end(lost.agent, lost.session, lost.why)
@@ -206,7 +208,7 @@ class Roster:
             if assignment.releasing:
                 full.releases.extend(wire.releases(self._image.namespace, [assignment]))
             elif assignment.id not in self._leader.unsent:
-                self._expect_answer(assignment.id)
+                self._expect_answers([assignment.id])
                 full.set.append(wire.assignment(self._image, workflow, assignment, self.plans))
         return full
 
@@ -254,11 +256,12 @@ class Roster:
         return [self._observe_one(agent, status) for status in statuses]
 
     def _observe_one(self, agent: str, status: loop_pb2.LoopStatus) -> pb.StatusAnswer.ValueType:
-        id_ = wire.replica_id(status.loop)
-        workflow = self._image.workflows.get(id_.workflow)
-        assignment = workflow.assignments.get(id_) if workflow is not None else None
+        named = wire.replica_id(status.loop)
+        workflow = self._image.workflows.get(named.workflow)
+        assignment = workflow.assignments.get(named) if workflow is not None else None
         if workflow is None or assignment is None or assignment.agent != agent or status.epoch != assignment.epoch:
             return pb.STATUS_ANSWER_IGNORED
+        id_ = assignment.id  # the same, and kept by others already
         new, old = wire.observed(status), workflow.observed.get(id_)
         if new is not None and assignment.releasing and not new.sequence:
             new = replace(new, sequence=assignment.sequence)  # the answer to a release: nothing of it is there any more
@@ -284,7 +287,7 @@ class Roster:
         if self._leader.tracer is not None:
             self._leader.tracer.observed(id_, new)
         if (old is None or old.state is not new.state) and new.state not in _UNTOLD:
-            word = new.state.name.lower()
+            word = _WORDS[new.state]
             message = word if new.why is None else f"{word}: {new.why.message}"
             actor = f"agent {workflow.assignments[id_].agent}"
             self._leader.journal.add("loop", str(id_), f"loop-{word}", message, workflow=workflow.name, actor=actor)
@@ -299,7 +302,7 @@ class Roster:
 
     def send_assignments(self, workflow: WorkflowImage, ids: Iterable[ReplicaId]) -> None:
         """Send held assignments to their agents, where those are connected."""
-        by = self._leader.clock() + _PATIENCE_S
+        sent: list[ReplicaId] = []
         for id_ in ids:
             assignment = workflow.assignments.get(id_)
             stream = self.streams.get(assignment.agent) if assignment is not None else None
@@ -308,16 +311,18 @@ class Roster:
                 if self._leader.tracer is not None:
                     message.traceparent = self._leader.tracer.assigned(self._image.namespace, assignment)
                 stream.offer(id_, message)
-                self._sent.append((by, id_))
+                sent.append(id_)
+        if sent:
+            self._expect_answers(sent)
 
     def send_release(self, assignment: Assignment) -> None:
         stream = self.streams.get(assignment.agent)
         if stream is not None:
             stream.offer(assignment.id, wire.releases(self._image.namespace, [assignment])[0])
-            self._expect_answer(assignment.id)
+            self._expect_answers([assignment.id])
 
-    def _expect_answer(self, id_: ReplicaId) -> None:
-        self._sent.append((self._leader.clock() + _PATIENCE_S, id_))
+    def _expect_answers(self, ids: list[ReplicaId]) -> None:
+        self._sent.append((self._leader.clock() + _PATIENCE_S, ids))
 
     def _send_again(self, id_: ReplicaId) -> None:
         """Repeat what an agent has not answered: a message can get lost in a stream that lives on."""

@@ -73,10 +73,11 @@ def own_lines(image: Image, agent: str, lines: Iterable[LogLine]) -> list[LogLin
 
 
 def _of_another(image: Image, agent: str, status: loop_pb2.LoopStatus) -> bool:
-    if status.loop.namespace not in ("", image.namespace):
+    ref = status.loop
+    if ref.namespace not in ("", image.namespace):
         return True
-    found = _assignment(image, wire.replica_id(status.loop))
-    return found is not None and found.held and found.agent != agent and status.epoch >= found.epoch
+    found = _assignment(image, wire.replica_id(ref))
+    return found is not None and found.agent != agent and found.held and status.epoch >= found.epoch
 
 
 def _holds(image: Image, agent: str, id_: ReplicaId | None) -> bool:

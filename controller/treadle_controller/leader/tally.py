@@ -11,35 +11,41 @@ class Tally:
     an agent that says another `since_time` has begun again.
     """
 
-    __slots__ = ("_past", "_seen")
+    __slots__ = ("_errors", "_past", "_seen")
 
     def __init__(self, errors: int = 0) -> None:
-        self._past = Counts(errors=errors)
+        self._errors = errors  # at the beginning
+        self._past: Counts | None = None  # all before what was seen last; of most replicas there is nothing
         self._seen: loop_pb2.LoopStatus | None = None
 
     def take(self, report: loop_pb2.LoopStatus) -> None:
         """Take in what an agent says; the report is kept."""
         if self._seen is not None and _began_again(self._seen, report):
+            self._past = self._counted()
             self._past.add(self._seen)
         self._seen = report
 
     @property
     def errors(self) -> int:
         """All errors."""
-        return self._past.errors + (0 if self._seen is None else self._seen.errors)
+        past = self._errors if self._past is None else self._past.errors
+        return past + (0 if self._seen is None else self._seen.errors)
 
     @property
     def untouched(self) -> int:
         """Iterations that left nothing to commit, which Redis does not know of, on agents before the one of now."""
-        return self._past.untouched
+        return 0 if self._past is None else self._past.untouched
 
     def total(self) -> Counts:
         """Return all."""
         total = Counts()
-        total.add_counts(self._past)
+        total.add_counts(self._counted())
         if self._seen is not None:
             total.add(self._seen)
         return total
+
+    def _counted(self) -> Counts:
+        return Counts(errors=self._errors) if self._past is None else self._past
 
 
 def _began_again(before: loop_pb2.LoopStatus, now: loop_pb2.LoopStatus) -> bool:

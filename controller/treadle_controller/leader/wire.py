@@ -40,17 +40,10 @@ def observed(status: loop_pb2.LoopStatus) -> Observed | None:
     if state is None:
         return None
     why = Why(status.reason.code, status.reason.message) if status.HasField("reason") else None
-    return Observed(
-        status.epoch,
-        status.sequence,
-        state,
-        why,
-        status,
-        incarnation=status.incarnation,
-        committed=status.committed,
-        measured=bool(status.nodes),
-        failing=_failing(status),
-    )
+    measured = bool(status.nodes)
+    failing = _failing(status) if measured else ""
+    seen = (status.epoch, status.sequence, state, why, status, status.incarnation, status.committed)
+    return Observed(*seen, measured=measured, failing=failing)
 
 
 def _failing(status: loop_pb2.LoopStatus) -> str:
@@ -87,16 +80,18 @@ class Plans:
 def assignment(image: Image, workflow: WorkflowImage, one: Assignment, plans: Plans) -> pb.Assignment:
     """Return an assignment with the plan that it was made with, and its queues."""
     plan_json, names = plans.encoded(workflow.plans[one.id])
-    return pb.Assignment(
-        loop=loop_ref(image.namespace, one.id),
-        epoch=one.epoch,
-        sequence=one.sequence,
-        revision=one.revision,
-        desired_state=int(one.desired),  # type: ignore[arg-type] # the numbers are those of the wire
-        plan_json=plan_json,
-        queues=[assigned_queue(image, workflow, name) for name in names],
-        restart_generation=one.restarts,
-    )
+    # Field by field: that takes a third of the time of a message made of arguments, and thousands are made at once.
+    made = pb.Assignment()
+    ref = made.loop
+    ref.namespace = image.namespace
+    ref.workflow, ref.loop, ref.replica = one.id
+    made.epoch, made.sequence, made.revision = one.epoch, one.sequence, one.revision
+    made.desired_state = int(one.desired)  # type: ignore[assignment] # the numbers are those of the wire
+    made.plan_json = plan_json
+    made.restart_generation = one.restarts
+    if names:
+        made.queues.extend([assigned_queue(image, workflow, name) for name in names])
+    return made
 
 
 def assigned_queue(image: Image, workflow: WorkflowImage, name: str) -> pb.AssignedQueue:

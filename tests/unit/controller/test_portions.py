@@ -22,6 +22,7 @@ from treadle_controller.store.records import WorkflowRecord
 
 LOOPS: Final = 60
 AGENTS: Final = 6
+_PATIENCE_S: Final = 20.0
 
 
 class Admin:
@@ -32,16 +33,24 @@ class Admin:
         self.told: list[list[ReplicaId]] = []
         self.early: list[LoopKey] = []  # epochs that were not on disk
         self.renew: Leader | None = None  # is given new epochs in the middle of the next call
+        self.waits_for: set[ReplicaId] = set()  # that are on disk, before it answers the next call
 
     async def assign(self, loops: Sequence[tuple[LoopKey, int]], term: int) -> dict[LoopKey, int]:
-        stored = self._store.read_now(lambda connection: assignments.load_assignments(connection, "default"))
-        epochs = {one.id: one.epoch for one in stored}
+        epochs = self._stored()
         self.early += [key for key, epoch in loops if epochs.get(ReplicaId(*key)) != epoch]
         self.told.append([ReplicaId(*key) for key, _ in loops])
         if self.renew is not None:
             leader, self.renew = self.renew, None
             leader.lost_writes("w/l0/0")
+        async with asyncio.timeout(_PATIENCE_S):
+            while not self.waits_for <= self._stored().keys():
+                await asyncio.sleep(0)
+        self.waits_for = set()
         return {}
+
+    def _stored(self) -> dict[ReplicaId, int]:
+        stored = self._store.read_now(lambda connection: assignments.load_assignments(connection, "default"))
+        return {one.id: one.epoch for one in stored}
 
     async def set_limits(self, limits: object) -> None: ...
 
@@ -99,6 +108,24 @@ def test_each_part_is_on_disk_before_redis_hears_of_it_and_an_agent_gets_one_mes
     assert len({id_ for told in admin.told for id_ in told}) == LOOPS
     assert admin.early == []
     assert sent == {f"a{number}": [LOOPS // AGENTS] for number in range(AGENTS)}
+    assert leader.unsent == {}
+
+
+def test_the_next_part_is_written_while_redis_has_the_one_before(store: Store) -> None:
+    leader, admin = make_leader(store)
+    workflow = leader.image.workflows["w"]
+
+    async def play() -> None:
+        await store.write(lambda connection: workflows.found_namespace(connection, "default", 0.0))
+        leader.portions.most = LOOPS // 2
+        admin.waits_for = {id_ for loop in workflow.loops.values() for id_ in loop.replicas}
+        await leader.run_once()
+
+    asyncio.run(play())
+    store.close()
+
+    assert [len(told) for told in admin.told] == [LOOPS // 2] * 2
+    assert admin.early == []
     assert leader.unsent == {}
 
 

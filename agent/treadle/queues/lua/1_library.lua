@@ -39,7 +39,7 @@ Lua does not roll back.
 
 -- VERSION is raised with every release that changes a function; SERVES is the oldest version whose callers
 -- these functions still understand. A controller never replaces a newer library, see library.py.
-local VERSION = 1
+local VERSION = 2
 local SERVES = 1
 
 local DLQ_MESSAGES = 100000

@@ -12,12 +12,12 @@ local function assign(_, argv)
   local answer = {'OK'}
   for i = 4, #argv, 3 do
     local key, epoch = prefix .. 'l:' .. argv[i], tonumber(argv[i + 1])
-    local stored = redis.call('HMGET', key, 'epoch', 'assigned')
+    local stored = redis.call('HMGET', key, 'epoch', 'assigned', 'life', 'seq')
     local stored_epoch = tonumber(stored[1] or '') or 0
     if epoch > stored_epoch then
-      redis.call('HSET', key, 'epoch', int(epoch), 'inc', '0', 'assigned', nonce)
-      redis.call('HSETNX', key, 'life', argv[i + 2])
-      redis.call('HSETNX', key, 'seq', '0')
+      -- Thousands are assigned at once, and a call takes longer than all else here: those two stay as they are.
+      redis.call('HSET', key, 'epoch', int(epoch), 'inc', '0', 'assigned', nonce,
+        'life', stored[3] or argv[i + 2], 'seq', stored[4] or '0')
       answer[#answer + 1] = 0
     elseif epoch == stored_epoch and stored[2] == nonce then
       answer[#answer + 1] = 0
