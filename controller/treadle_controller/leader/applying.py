@@ -21,6 +21,7 @@ from treadle_controller.cluster.model import Desired, LoopRecord, ReplicaId, Why
 from treadle_controller.cluster.rollout import RolloutState, cannot_go_back
 from treadle_controller.errors import Conflict, InvalidWorkflow, NotFound
 from treadle_controller.leader.image import WorkflowImage
+from treadle_controller.leader.keepsakes import Keepsakes
 from treadle_controller.leader.scaling import obstacle, root_of
 from treadle_controller.store import codec, dictionary, workflows
 from treadle_controller.store.records import QueueRecord, RevisionRecord, WorkflowRecord
@@ -50,6 +51,7 @@ class Applying:
     def __init__(self, leader: Leader) -> None:
         self._leader = leader
         self._image = leader.image
+        self._keepsakes = Keepsakes(self._image.loops)
 
     async def judge(self, document: bytes, name: str) -> tuple[str, Checked]:
         """Read and check a document beside the event loop; returns the workflow's name too."""
@@ -212,6 +214,7 @@ class Applying:
 
         self._leader.touch(new.workflow)
         self._leader.rolling.watch(workflow)
+        self._keepsakes.note(self._image.loops)
         await self._leader.store.write(write)
         return workflow
 

@@ -151,6 +151,11 @@ class Image:
     mirror_whole: bool = True  # all of them are
     _held: dict[str, dict[ReplicaId, WorkflowImage]] = field(default_factory=dict)  # by agent
 
+    @property
+    def loops(self) -> int:
+        """How many there are."""
+        return sum(len(one.loops) for one in self.workflows.values())
+
     def is_external(self, queue: str) -> bool:
         """Whether some workflow says that programs outside use a queue."""
         return any(one.mentioned and one.queue.external for one in self.queues.values() if one.queue.name == queue)
