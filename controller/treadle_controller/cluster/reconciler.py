@@ -60,10 +60,11 @@ class _Pass:
         self._needs: dict[tuple[Pool, tuple[str | None, ...], int], Need] = {}  # placements live as long as the picture
 
     def actions(self, only: Collection[str] | None) -> Iterator[Action]:
+        assignments = self._picture.assignments
         for loop in self._picture.loops.values() if only is None else self._chosen(only):
             ids = (*loop.replicas, *self._extra(loop))
             for id_ in ids:
-                assignment = self._picture.assignments.get(id_)
+                assignment = assignments.get(id_)
                 if assignment is not None and assignment.held:
                     yield from self._taken(loop, assignment)
                 elif (action := self._unheld(loop, assignment or Assignment(id_))) is not None:

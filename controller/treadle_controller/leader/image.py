@@ -175,15 +175,21 @@ class Image:
         before = workflow.assignments.get(id_)
         if before is not None and before.held:
             self._held[before.agent].pop(id_, None)
-            self._count_releasing(before, -1)
+            if before.releasing:
+                self._count_releasing(before.agent, -1)
         if assignment.held:
-            self._held.setdefault(assignment.agent, {})[id_] = workflow
-            self._count_releasing(assignment, 1)
+            held = self._held.get(assignment.agent)
+            if held is None:
+                held = self._held[assignment.agent] = {}
+            held[id_] = workflow
+            if assignment.releasing:
+                self._count_releasing(assignment.agent, 1)
         workflow.assignments[id_] = assignment
-        workflow.tops[id_.loop] = max(workflow.tops.get(id_.loop, 0), id_.replica + 1)
+        if id_.replica >= workflow.tops.get(id_.loop, 0):
+            workflow.tops[id_.loop] = id_.replica + 1
 
-    def _count_releasing(self, assignment: Assignment, by: int) -> None:
-        agent = self.fleet.get(assignment.agent) if assignment.releasing else None
+    def _count_releasing(self, name: str, by: int) -> None:
+        agent = self.fleet.get(name)
         if agent is not None:
             agent.releasing += by
 

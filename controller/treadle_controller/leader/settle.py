@@ -96,7 +96,8 @@ class Settler:
             errors=old.errors if old is not None else 0,
             code=self._image.fleet.code_of(action.agent, loop.plan) or "",
         )
-        workflow.moves.pop(action.id, None)
+        if workflow.moves:
+            workflow.moves.pop(action.id, None)
         changes.epoch = new.epoch
         workflow.plans[action.id] = action.loop.plan
         self._put(workflow, new, changes)
