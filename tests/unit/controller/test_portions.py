@@ -9,10 +9,11 @@ from pathlib import Path
 from typing import Final
 
 import pytest
+from sqlalchemy import Connection
 
 from tests.unit.controller.builders import agent, compiled, fleet, loop
 from treadle.queues.tenure import LoopKey
-from treadle_controller.cluster.model import ReplicaId
+from treadle_controller.cluster.model import Assignment, ReplicaId
 from treadle_controller.leader import Leader
 from treadle_controller.leader.image import Image, WorkflowImage
 from treadle_controller.leader.link import QueueLink
@@ -23,6 +24,10 @@ from treadle_controller.store.records import WorkflowRecord
 LOOPS: Final = 60
 AGENTS: Final = 6
 _PATIENCE_S: Final = 20.0
+
+
+def _load(connection: Connection) -> list[Assignment]:
+    return assignments.load_assignments(connection, "default")
 
 
 class Admin:
@@ -43,14 +48,13 @@ class Admin:
             leader, self.renew = self.renew, None
             leader.lost_writes("w/l0/0")
         async with asyncio.timeout(_PATIENCE_S):
-            while not self.waits_for <= self._stored().keys():
-                await asyncio.sleep(0)
+            while not self.waits_for <= {one.id for one in await self._store.read(_load)}:
+                pass
         self.waits_for = set()
         return {}
 
     def _stored(self) -> dict[ReplicaId, int]:
-        stored = self._store.read_now(lambda connection: assignments.load_assignments(connection, "default"))
-        return {one.id: one.epoch for one in stored}
+        return {one.id: one.epoch for one in self._store.read_now(_load)}
 
     async def set_limits(self, limits: object) -> None: ...
 
@@ -139,7 +143,7 @@ def test_epochs_that_are_given_out_anew_meanwhile_wait_until_they_are_on_disk(st
         await leader.run_once()
 
     asyncio.run(play())
-    stored = store.read_now(lambda connection: assignments.load_assignments(connection, "default"))
+    stored = store.read_now(_load)
     store.close()
 
     assert admin.early == []
