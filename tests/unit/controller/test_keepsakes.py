@@ -24,7 +24,7 @@ def test_only_many_more_loops_than_there_ever_were_are_set_aside() -> None:
 
     counts = []
     for loops in (1_499, 1_500, 2_499, 100, 2_000, 2_500):
-        made = [[] for _ in range(10)]  # something new each time
+        made: list[list[int]] = [[] for _ in range(10)]  # something new each time
         before = gc.get_freeze_count()
         keepsakes.note(loops)
         counts.append(gc.get_freeze_count() - before >= len(made))
