@@ -158,18 +158,20 @@ class Casualties:
 
     def _isolate(self, placed: Placed, alone: Alone) -> None:
         record, now = placed.record, self._loops.now()
-        if placed.child.role != "process":  # its neighbours paid for it
+        shared = placed.child.role != "process"
+        if shared:  # its neighbours paid for it
             recent = (at for at in record.alone_at if now - at < blame.STAY_WINDOW_S)
             record.alone_at = (*recent, now)[-blame.STAY_AFTER :]
         stayed = record.alone is not None and record.alone.stays
         stays = stayed or alone.stays or blame.stays_alone(record.alone_at, now)
         record.alone = Alone(alone.suspect, stays=stays)
-        if alone.suspect is not None:
+        if shared or alone.suspect is not None:
             self._loops.tell(record.address, "loop-isolated", _isolated(record.address, alone))
 
 
 def _isolated(address: Address, alone: Alone) -> str:
-    return f"{address.key.loop} was on {alone.suspect}: it restarts in a process of its own"
+    where = "inside an iteration without a message" if alone.suspect is None else f"on {alone.suspect}"
+    return f"{address.key.loop} was {where}: it restarts in a process of its own"
 
 
 def _seen(child: Child, placed: Placed) -> Seen:

@@ -9,10 +9,12 @@ from pathlib import Path
 from tests.integration.agent.plans import counting
 from tests.integration.agent.process import AgentProcess
 from tests.integration.agent.scripted import ScriptedController
+from tests.integration.agent.table import AT, NODES
 from tests.integration.agent.test_pools import POOLS, pushed_more, queue_name
 from tests.servers import redis_server
 
 Start = Callable[..., AgentProcess]
+DEATHS = ("host-died", "host-stalled")
 
 
 def start_three(controller: ScriptedController) -> str:
@@ -21,6 +23,17 @@ def start_three(controller: ScriptedController) -> str:
     for pool in POOLS:
         controller.wait_state(pool, "RUNNING")
     return queue
+
+
+def count_of(controller: ScriptedController, loop: str, *codes: str) -> int:
+    """Return how many events of some kinds a loop has."""
+    return sum(controller.events.count((f"w/{loop}/0", code)) for code in codes)
+
+
+def hangs(controller: ScriptedController, loop: str) -> bool:
+    """Whether a loop is inside the iteration that never ends."""
+    status = controller.statuses.get(loop)
+    return status is not None and status.committed == AT and status.activity.code == "working"
 
 
 def test_loops_go_on_when_the_stream_is_cut_and_are_reported_again(
@@ -68,8 +81,43 @@ def test_a_host_that_dies_while_the_controller_is_away_is_made_good_without_it(
     controller.up()
     controller.wait(lambda: len(controller.hellos) == 2, "the second session")
 
-    running = {status.loop.loop: status.incarnation for status in controller.hellos[1].running}
-    assert running == dict.fromkeys(POOLS, 2), agent.text()
+    running = {status.loop.loop: status for status in controller.hellos[1].running}
+    assert running.keys() == set(POOLS)
+    controller.wait(lambda: all(count_of(controller, pool, *DEATHS) for pool in POOLS), "what became of them is told")
+    for pool in POOLS:
+        # At least ours. On a machine that is very busy its host may have been taken for stalled as well.
+        assert running[pool].restarts == count_of(controller, pool, *DEATHS), agent.text()
+        most = 1 + running[pool].restarts + count_of(controller, pool, "loop-isolated")  # those come back to their pool
+        assert 1 + running[pool].restarts <= running[pool].incarnation <= most, agent.text()
+
+
+def test_a_loop_that_was_inside_an_iteration_restarts_alone_and_comes_back_to_its_pool_and_idle_ones_do_not(
+    controller: ScriptedController, start_agent: Start, tmp_path: Path
+) -> None:
+    agent = start_agent("--nodes", NODES[0])
+    idle, busy, cured = queue_name("idle"), queue_name("busy"), tmp_path / "cured"
+    controller.assign(replace(counting("idle", "thread", idle), interval_s=3600.0))
+    how = {"how": "hangs", "at": AT, "cured": str(cured)}
+    controller.assign(counting("busy", "thread", busy, uses="test.misbehave-producer", **how))
+    controller.wait(lambda: controller.queue(idle).pushed == 1, "it has nothing more to do")
+    controller.wait(lambda: hangs(controller, "busy"), "it hangs")
+    host = controller.statuses["idle"].process_id
+    assert host == controller.statuses["busy"].process_id
+
+    cured.touch()
+    os.kill(host, signal.SIGKILL)
+
+    controller.wait(lambda: controller.statuses["busy"].incarnation == 3, "it comes back to its pool")
+    controller.wait(lambda: controller.statuses["idle"].incarnation >= 2, "its neighbour is there again")
+    for loop in ("idle", "busy"):
+        controller.wait_state(loop, "RUNNING")
+    pushed_more(controller, busy)
+    assert controller.statuses["busy"].process_id == controller.statuses["idle"].process_id
+    assert {loop: controller.statuses[loop].restarts for loop in ("idle", "busy")} == {"idle": 1, "busy": 1}
+    assert controller.statuses["idle"].incarnation == 2, agent.text()
+    told = {loop: count_of(controller, loop, "loop-isolated") for loop in ("idle", "busy")}
+    assert told == {"idle": 0, "busy": 1}
+    assert agent.terminate() == 0
 
 
 def test_a_loop_that_asks_for_it_stops_by_itself_without_a_controller_while_others_go_on(
