@@ -159,7 +159,8 @@ class Admin:
         await self._trip()
 
     async def forget(self, *keys: LoopKey) -> None:
-        await self._trip()
+        if keys:
+            await self._trip()
         for key in keys:
             hold = self._fences.holds.setdefault(key, Hold())
             hold.completed, hold.iteration = False, 0
