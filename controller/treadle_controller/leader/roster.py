@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Final
 
 from google.protobuf import duration_pb2
@@ -19,7 +19,7 @@ from treadle_controller.cluster.sessions import Lost, Refused, Sessions
 from treadle_controller.leader import node_types, speech, wire
 from treadle_controller.leader.image import WorkflowImage
 from treadle_controller.leader.leaving import Leaving
-from treadle_controller.leader.stream import AgentStream
+from treadle_controller.leader.stream import AgentStream, Change
 from treadle_controller.leader.tally import Tally
 from treadle_controller.store.records import AgentRecord
 
@@ -202,15 +202,13 @@ class Roster:
             protocol=protocol.CURRENT,
         )
 
-    def _full_set(self, agent: str) -> pb.Assignments:
-        full = pb.Assignments()
+    def _full_set(self, agent: str) -> Iterator[Change]:
         for workflow, assignment in self._image.held_by(agent):
             if assignment.releasing:
-                full.releases.extend(wire.releases(self._image.namespace, [assignment]))
+                yield from wire.releases(self._image.namespace, [assignment])
             elif assignment.id not in self._leader.unsent:
                 self._expect_answers([assignment.id])
-                full.set.append(wire.assignment(self._image, workflow, assignment, self.plans))
-        return full
+                yield wire.order(self._image, workflow, assignment, self.plans)
 
     # Reports.
 
@@ -222,11 +220,13 @@ class Roster:
         return True
 
     def heartbeat(self, stream: AgentStream, beat: pb.Heartbeat) -> None:
-        self.observe(stream.agent, beat.statuses)
+        if statuses := beat.statuses:
+            self.observe(stream.agent, statuses)
         if beat.HasField("round_trip"):
             self.sessions.measured(stream.agent, wire.seconds(beat.round_trip))
-        silence_s = wire.seconds(beat.redis_silence)
-        self.leaving.redis(stream.agent, reachable=beat.redis_reachable, silence_s=silence_s)
+        reachable = beat.redis_reachable
+        silence_s = 0.0 if reachable else wire.seconds(beat.redis_silence)
+        self.leaving.redis(stream.agent, reachable=reachable, silence_s=silence_s)
         stream.answer_beat(beat.sequence, self.sessions.new_interval(stream.agent))
 
     def report(self, stream: AgentStream, report: pb.Report) -> None:
@@ -239,7 +239,10 @@ class Roster:
                 self._leader.journal.add(
                     event.kind, event.name, event.code, event.message, workflow=workflow, actor=actor
                 )
-        stream.send(pb.SessionResponse(report_answer=pb.ReportAnswer(sequence=report.sequence, answers=answers)))
+        message = pb.SessionResponse()
+        message.report_answer.sequence = report.sequence
+        message.report_answer.answers.extend(answers)
+        stream.send(message)
 
     def farewell(self, stream: AgentStream, farewell: pb.Farewell) -> None:
         """Drain an agent that is being stopped; what it has not let go by its deadline is placed elsewhere anyway."""
@@ -272,12 +275,7 @@ class Roster:
         if tally is None:
             tally = workflow.tallies[id_] = Tally(assignment.errors if assignment.held else 0)
         tally.take(status)
-        if old is None or (old.epoch, old.sequence, old.state, old.why) != (
-            new.epoch,
-            new.sequence,
-            new.state,
-            new.why,
-        ):
+        if old is None or _differ(old, new):
             self._changed(workflow, id_, old, new)
         else:
             self._leader.watchers.figures_changed(workflow.name)
@@ -307,10 +305,9 @@ class Roster:
             assignment = workflow.assignments.get(id_)
             stream = self.streams.get(assignment.agent) if assignment is not None else None
             if assignment is not None and assignment.held and not assignment.releasing and stream is not None:
-                message = wire.assignment(self._image, workflow, assignment, self.plans)
-                if self._leader.tracer is not None:
-                    message.traceparent = self._leader.tracer.assigned(self._image.namespace, assignment)
-                stream.offer(id_, message)
+                tracer = self._leader.tracer
+                traced = "" if tracer is None else tracer.assigned(self._image.namespace, assignment)
+                stream.offer(id_, wire.order(self._image, workflow, assignment, self.plans, traced))
                 sent.append(id_)
         if sent:
             self._expect_answers(sent)
@@ -383,6 +380,12 @@ def duration(seconds: float) -> duration_pb2.Duration:
     value = duration_pb2.Duration()
     value.FromNanoseconds(round(seconds * 1e9))
     return value
+
+
+def _differ(old: Observed, new: Observed) -> bool:
+    """Whether a loop is not as it was; figures do not count."""
+    same = old.epoch == new.epoch and old.sequence == new.sequence and old.state is new.state
+    return not same or old.why != new.why
 
 
 def _with_report(seen: Observed, before: Observed | None) -> Observed:

@@ -8,8 +8,7 @@ an event of a loop that nobody gave to this agent.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
-from typing import Final
+from typing import Final, NamedTuple
 
 from treadle.v1 import dispatcher_service_pb2 as pb
 from treadle.v1 import loop_pb2
@@ -21,8 +20,7 @@ from treadle_controller.leader.image import Image
 LIE: Final = "speaks-for-another"
 
 
-@dataclass(frozen=True, slots=True)
-class Said:
+class Said(NamedTuple):
     """What a message has in it that names loops or agents."""
 
     statuses: Iterable[loop_pb2.LoopStatus] = ()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Final
 
 from treadle.v1 import dispatcher_service_pb2 as pb
@@ -14,7 +14,7 @@ from treadle_controller.leader import wire
 
 _MOST_WAITING: Final = 1_000  # messages; an agent that reads none of them is cut off
 
-Change = pb.Assignment | pb.Release
+Change = wire.Order | pb.Release
 
 
 class AgentStream:
@@ -33,11 +33,9 @@ class AgentStream:
         self._flushing: asyncio.Handle | None = None
         self._ended = False
 
-    def welcome(self, welcome: pb.Welcome, full: pb.Assignments) -> None:
+    def welcome(self, welcome: pb.Welcome, full: Iterable[Change]) -> None:
         self.send(pb.SessionResponse(welcome=welcome))
-        full.kind = pb.ASSIGNMENTS_KIND_COMPLETE
-        full.results_in = self._outbox.complete(self._clock())
-        self.send(pb.SessionResponse(assignments=full))
+        self._send_changes(pb.ASSIGNMENTS_KIND_COMPLETE, 0, self._outbox.complete(self._clock()), full)
 
     def offer(self, id_: ReplicaId, change: Change) -> None:
         """Send a change of the assignments with the next batch; those of one round go together."""
@@ -97,17 +95,21 @@ class AgentStream:
                     self._flushing = asyncio.get_running_loop().call_later(due - now, self._flush_later)
                 return
             batch = self._outbox.take(now)
-            self.send(
-                pb.SessionResponse(
-                    assignments=pb.Assignments(
-                        kind=pb.ASSIGNMENTS_KIND_INCREMENTAL,
-                        applies_to=batch.applies_to,
-                        results_in=batch.results_in,
-                        set=[change for change in batch.changes if isinstance(change, pb.Assignment)],
-                        releases=[change for change in batch.changes if isinstance(change, pb.Release)],
-                    )
-                )
-            )
+            kind = pb.ASSIGNMENTS_KIND_INCREMENTAL
+            self._send_changes(kind, batch.applies_to, batch.results_in, batch.changes)
+
+    def _send_changes(
+        self, kind: pb.AssignmentsKind.ValueType, applies_to: int, results_in: int, changes: Iterable[Change]
+    ) -> None:
+        message = pb.SessionResponse()
+        told = message.assignments
+        told.kind, told.applies_to, told.results_in = kind, applies_to, results_in
+        for change in changes:
+            if isinstance(change, pb.Release):
+                told.releases.append(change)
+            else:
+                change.fill(told.set.add())
+        self.send(message)
 
     def _flush_later(self) -> None:
         self._flushing = None

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from typing import Final
+from collections.abc import Iterable, Sequence
+from typing import Final, NamedTuple
 
 from google.protobuf import duration_pb2
 
 from treadle.v1 import dispatcher_service_pb2 as pb
 from treadle.v1 import loop_pb2
-from treadle.workflow.plan import Plan
+from treadle.workflow.plan import Plan, Queue
 from treadle_controller.cluster.model import Assignment, Observed, ReplicaId, State, Why
 from treadle_controller.leader.image import Image, WorkflowImage
 from treadle_controller.store import codec
@@ -77,32 +77,48 @@ class Plans:
         self._encoded.pop((plan.workflow, plan.loop), None)
 
 
-def assignment(image: Image, workflow: WorkflowImage, one: Assignment, plans: Plans) -> pb.Assignment:
-    """Return an assignment with the plan that it was made with, and its queues."""
+class Order(NamedTuple):
+    """An assignment as it is sent: with the plan that it was made with, and its queues.
+
+    It is filled into the message that takes it along: a protobuf message that is put into another one is written and
+    read again for that, with its whole plan.
+    """
+
+    namespace: str
+    assignment: Assignment
+    plan_json: bytes
+    queues: Sequence[Queue] = ()
+    traceparent: str = ""
+
+    def fill(self, message: pb.Assignment) -> None:
+        one, ref = self.assignment, message.loop
+        ref.namespace = self.namespace
+        ref.workflow, ref.loop, ref.replica = one.id
+        message.epoch, message.sequence, message.revision = one.epoch, one.sequence, one.revision
+        message.desired_state = int(one.desired)  # type: ignore[assignment] # the numbers are those of the wire
+        message.plan_json = self.plan_json
+        message.restart_generation = one.restarts
+        for queue in self.queues:
+            _fill_queue(message.queues.add(), queue)
+        if self.traceparent:
+            message.traceparent = self.traceparent
+
+
+def order(image: Image, workflow: WorkflowImage, one: Assignment, plans: Plans, traceparent: str = "") -> Order:
+    """Return an assignment as its agent is to be told."""
     plan_json, names = plans.encoded(workflow.plans[one.id])
-    # Field by field: that takes a third of the time of a message made of arguments, and thousands are made at once.
-    made = pb.Assignment()
-    ref = made.loop
-    ref.namespace = image.namespace
-    ref.workflow, ref.loop, ref.replica = one.id
-    made.epoch, made.sequence, made.revision = one.epoch, one.sequence, one.revision
-    made.desired_state = int(one.desired)  # type: ignore[assignment] # the numbers are those of the wire
-    made.plan_json = plan_json
-    made.restart_generation = one.restarts
-    if names:
-        made.queues.extend([assigned_queue(image, workflow, name) for name in names])
-    return made
+    queues = [image.queue_of(workflow, name) for name in names]
+    return Order(image.namespace, one, plan_json, queues, traceparent)
 
 
-def assigned_queue(image: Image, workflow: WorkflowImage, name: str) -> pb.AssignedQueue:
-    queue = image.queue_of(workflow, name)
-    return pb.AssignedQueue(
-        name=name,
-        limit_messages=queue.limits.messages,
-        limit_bytes=queue.limits.bytes,
-        drop_oldest=queue.limits.when_full == "drop-oldest",
-        never_ends=queue.external or queue.on_cycle,
-    )
+def _fill_queue(message: pb.AssignedQueue, queue: Queue) -> None:
+    message.name = queue.name
+    if queue.limits.messages is not None:
+        message.limit_messages = queue.limits.messages
+    if queue.limits.bytes is not None:
+        message.limit_bytes = queue.limits.bytes
+    message.drop_oldest = queue.limits.when_full == "drop-oldest"
+    message.never_ends = queue.external or queue.on_cycle
 
 
 def releases(namespace: str, let_go: Iterable[Assignment]) -> list[pb.Release]:

@@ -6,8 +6,13 @@ import asyncio
 import time
 
 from treadle.v1 import dispatcher_service_pb2 as pb
-from treadle_controller.cluster.model import ReplicaId, Why
+from treadle_controller.cluster.model import Assignment, ReplicaId, Why
+from treadle_controller.leader import wire
 from treadle_controller.leader.stream import AgentStream
+
+
+def order(number: int) -> wire.Order:
+    return wire.Order("default", Assignment(ReplicaId("w", "a", number), epoch=number), b"{}")
 
 
 async def read_all(stream: AgentStream) -> list[pb.SessionResponse]:
@@ -21,7 +26,7 @@ def test_the_changes_of_one_round_go_together_and_at_once() -> None:
     async def play() -> list[pb.SessionResponse]:
         stream = AgentStream("one", "s1", time.monotonic)
         for number in range(3):
-            stream.offer(ReplicaId("w", "a", number), pb.Assignment(epoch=number))
+            stream.offer(ReplicaId("w", "a", number), order(number))
         stream.offer(ReplicaId("w", "b", 0), pb.Release(epoch=9))
         await asyncio.sleep(0)
         stream.end()
@@ -39,7 +44,7 @@ def test_nothing_follows_a_goodbye() -> None:
         stream = AgentStream("one", "s1", time.monotonic)
         stream.end(Why("session-replaced", "a newer one exists"))
         stream.send(pb.SessionResponse(heartbeat_answer=pb.HeartbeatAnswer(sequence=1)))
-        stream.offer(ReplicaId("w", "a", 0), pb.Assignment())
+        stream.offer(ReplicaId("w", "a", 0), order(0))
         await asyncio.sleep(0)
         return await read_all(stream)
 
