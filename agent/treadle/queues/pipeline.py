@@ -20,7 +20,7 @@ from typing import Any, NamedTuple
 
 from treadle.errors import TenureLost
 from treadle.queues.answers import Remedy, remedy
-from treadle.queues.envelope import pack
+from treadle.queues.envelope import MAX_ENTRY_BYTES, pack
 from treadle.queues.group import Contents, Iteration, Ranges, Writer, arguments, fit
 from treadle.queues.plain import Plain, Short, size
 from treadle.queues.stencil import Stencil
@@ -57,14 +57,14 @@ class Commit:
 
     __slots__ = ("counted", "iterations", "nonce", "on_wire", "payload", "ranges", "sends", "seq", "size")
 
-    def __init__(self, seq: int, nonce: bytes, group: Group, payload: bytes) -> None:
+    def __init__(self, seq: int, nonce: bytes, iterations: Sequence[Short], ranges: Ranges, size: int) -> None:
         self.seq = seq
         self.nonce = nonce
-        self.iterations = group.iterations
-        self.counted = len(group.iterations) - int(group.contents.completes)
-        self.size = group.size
-        self.ranges: Ranges = group.contents.ranges
-        self.payload = payload
+        self.iterations = iterations
+        self.counted = len(iterations)
+        self.size = size
+        self.ranges = ranges
+        self.payload = b""
         self.sends = 0
         self.on_wire = False  # sent on the connection of now, not answered yet
 
@@ -216,20 +216,51 @@ class Pipeline:
 
     def _build(self) -> Commit:
         self.full_on = None
-        group = self._take()
         self._built += 1
         seq, nonce = self._seq + 1, f"{self._nonce_root}{self._built}".encode()
-        return Commit(seq, nonce, group, self._fill_in(seq, nonce, group) or self._pack(seq, nonce, group))
+        if len(self.waiting) == 1:
+            commit = self._build_one(seq, nonce, self.waiting[0])
+            if commit is not None:
+                return commit
+        group = self._take()
+        commit = Commit(seq, nonce, group.iterations, group.contents.ranges, group.size)
+        commit.counted -= int(group.contents.completes)
+        commit.payload = self._fill_in(seq, nonce, group) or self._pack(seq, nonce, group)
+        return commit
+
+    def _build_one(self, seq: int, nonce: bytes, short: Short) -> Commit | None:
+        """Build what most commits of a loop are that waits for most of its time; None when it is something else."""
+        plain = self.plain.one(short)
+        if plain is None:
+            return None
+        read, item = plain
+        size, ranges, freed = 0, Ranges(), 0
+        if item is not None:
+            size = len(item)
+            room, room_bytes = self._rooms.get(self.plain.pushes, _UNBOUNDED)
+            if size > MAX_ENTRY_BYTES or room == 0 or 0 <= room_bytes < size:
+                return None
+        if read:
+            queue = self.plain.reads
+            ranges[queue] = [read, read]
+            freed = self._weigh(queue, read, read)
+        del self.waiting[:1]
+        commit = Commit(seq, nonce, [short], ranges, size)
+        commit.payload = self._plain_stencil().fill_in_one(self.inc, seq, nonce, read, freed, item)
+        return commit
+
+    def _plain_stencil(self) -> Stencil:
+        if self._stencil is None:
+            self._stencil = Stencil(self._writer, self._epoch, *self.plain)
+        return self._stencil
 
     def _fill_in(self, seq: int, nonce: bytes, group: Group) -> bytes | None:
         contents, freed = group.contents, 0
         if contents.size is None:
             return None
-        if self._stencil is None:
-            self._stencil = Stencil(self._writer, self._epoch, *self.plain)
         for queue, span in contents.ranges.items():
             freed = self._weigh(queue, span[0], span[1])
-        return self._stencil.fill_in(self.inc, seq, nonce, len(group.iterations), contents, freed)
+        return self._plain_stencil().fill_in(self.inc, seq, nonce, len(group.iterations), contents, freed)
 
     def _pack(self, seq: int, nonce: bytes, group: Group) -> bytes:
         fence = (self._epoch, self.inc, seq, nonce)

@@ -39,6 +39,15 @@ class Plain(NamedTuple):
             return reads, (), None, (), False, 0
         return reads, ((self.pushes, item),), None, (), False, len(item)
 
+    def one(self, short: Any) -> tuple[int, bytes | None] | None:
+        """Return what a plain iteration read (0: nothing) and pushed (None: nothing); None when it is no plain one."""
+        kind = type(short)
+        if kind is bytes:
+            return 0, short
+        if kind is int:
+            return short, None
+        return short if len(short) == 2 and short[0] else None
+
     def contents(self, group: Sequence[Any]) -> Contents | None:
         """Sort a group of plain iterations of one kind; None when it is something else."""
         first, last = group[0], group[-1]

@@ -29,12 +29,14 @@ def number(value: int) -> bytes:
 
 _NONE: Final = number(0)
 _ONE: Final = number(1)
+_NOTHING_PUSHED: Final = _NONE * 4
+_ONE_ENTRY: Final = _ONE * 2
 
 
 class Stencil:
     """The plain commits of one writer under one epoch."""
 
-    __slots__ = ("_acknowledge", "_commit", "_host", "_pushes", "_reads")
+    __slots__ = ("_acknowledge", "_commit", "_host", "_pushes", "_reads", "_start", "_started")
 
     def __init__(self, writer: Writer, epoch: int, reads: str, pushes: str) -> None:
         key = f"{writer.prefix}l:{writer.loop}"
@@ -45,6 +47,8 @@ class Stencil:
         self._host = _NONE + bulk(writer.host.encode())
         self._reads = _ONE + bulk(reads.encode())
         self._pushes = _ONE + bulk(pushes.encode())
+        self._started = (0, 0)  # the inc and the number of arguments that the start below is for
+        self._start = b""
 
     def fill_in(
         self, inc: int, seq: int, nonce: bytes, iterations: int, contents: Contents, freed: int
@@ -70,3 +74,29 @@ class Stencil:
             *(len(array) + size, array),
         )
         return b"".join((out, *items, b"\r\n", _NONE, _NONE))
+
+    def fill_in_one(self, inc: int, seq: int, nonce: bytes, read: int, freed: int, item: bytes | None) -> bytes:
+        """Return the commit of one iteration: the number that it read (0: none), and what it pushed (None: nothing)."""
+        count, reads = _NO_INPUT, _NONE
+        if read:
+            at = number(read)
+            count += _INPUT
+            reads = b"%b%b%b%b%b" % (self._reads, number(freed), _ONE, at, at)
+        if item is not None:
+            count += _OUTPUT
+        if self._started != (inc, count):
+            self._begin(inc, count, self._acknowledge if item is None else self._commit)
+        sent = b"%d" % seq
+        fence = b"%b$%d\r\n%b\r\n$%d\r\n%b\r\n" % (self._start, len(sent), sent, len(nonce), nonce)
+        if item is None:
+            return b"%b%b%b%b%b" % (fence, _ONE, self._host, reads, _NOTHING_PUSHED)
+        size = len(item)
+        weight = number(size)
+        return b"%b%b%b%b%b%b%b%b%b%b%b$%d\r\n\x91%b\r\n%b%b" % (
+            *(fence, _ONE, self._host, reads, _NONE, self._pushes, _ONE, weight, _ONE, weight, _ONE_ENTRY),
+            *(size + 1, item, _NONE, _NONE),
+        )
+
+    def _begin(self, inc: int, count: int, call: bytes) -> None:
+        self._started = inc, count
+        self._start = b"*%d\r\n%b%b" % (count, call, number(inc))

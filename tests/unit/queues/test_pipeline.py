@@ -325,6 +325,20 @@ def test_reads_that_follow_one_another_are_one_range_and_pushing_nothing_may_exc
     assert parse(commit.payload)[1] == b"treadle_acknowledge"
 
 
+def test_one_plain_iteration_is_the_commit_of_the_same_written_out() -> None:
+    for short in (7, (7, b"x"), (7, None)):
+        plain, written_out = pipeline(), pipeline()
+        plain.plain = Plain("in", "q")
+        plain.waiting.append(short)
+        written_out.waiting += Plain("in", "q").whole([short])
+        one, other = plain.due(0.0), written_out.due(0.0)
+        assert one is not None
+        assert other is not None
+        assert one.payload == other.payload
+        assert (one.ranges, one.size, one.counted) == (other.ranges, other.size, other.counted) != ({}, 0, 0)
+        assert plain.waiting == []
+
+
 def test_a_ring_for_room_that_overtakes_the_refusal_is_not_lost() -> None:
     pipe = pipeline()
     pipe.waiting.append(iteration(b"a"))

@@ -58,3 +58,12 @@ def test_ranges_hold_all_numbers_in_their_order(numbers: list[int]) -> None:
 
     spread = [number for i in range(0, len(found), 2) for number in range(found[i], found[i + 1] + 1)]
     assert spread == numbers
+
+
+def test_one_is_a_plain_iteration_or_none() -> None:
+    plain = Plain("in", "out")
+    assert plain.one(7) == (7, None)
+    assert plain.one(b"x") == (0, b"x")
+    assert plain.one((7, b"x")) == (7, b"x")
+    assert plain.one((7, None)) == (7, None)
+    assert plain.one(((("in", 7, 7),), (), None, (), False, 0)) is None

@@ -46,6 +46,31 @@ def test_a_plain_commit_is_the_same_bytes(taken: list[object], freed: int, inc: 
     assert fill_in(taken, freed, inc, seq) == written_out(taken, freed, inc, seq)
 
 
+@given(
+    st.lists(
+        st.integers(1, 10**15)
+        | st.binary(min_size=1, max_size=300)
+        | st.tuples(st.integers(1, 10**15), st.none() | ITEMS),
+        min_size=1,
+    ),
+    st.integers(0, 10**12),
+    st.lists(st.integers(0, 3), min_size=1),
+    st.integers(1, 10**15),
+)
+def test_the_commits_of_one_iteration_each_are_the_same_bytes(
+    each: list[int | bytes | tuple[int, bytes | None]], freed: int, incs: list[int], seq: int
+) -> None:
+    stencil = Stencil(WRITER, 3, *PLAIN)
+    for short, inc in zip(each, incs, strict=False):
+        one = PLAIN.one(short)
+        assert one is not None
+        read, item = one
+        taken: list[object] = [short]
+        assert stencil.fill_in_one(inc, seq, b"nonce", read, freed if read else 0, item) == written_out(
+            taken, freed, inc, seq
+        )
+
+
 def test_what_needs_several_entries_or_ranges_is_left_to_the_long_way() -> None:
     assert fill_in([b"x"] * (MAX_ENTRY_MESSAGES + 1)) is None
     assert fill_in([b"x" * (MAX_ENTRY_BYTES // 2)] * 3) is None
