@@ -22,18 +22,16 @@ from typing import TYPE_CHECKING, Any, Final
 
 import hiredis
 
-from treadle.queues import envelope
+from treadle.queues.envelope import Entry, parse
 from treadle.queues.head_start import QUIET_S, SMALL
 
 if TYPE_CHECKING:
     import socket
     from collections.abc import Callable
 
-    from treadle.queues.envelope import Entry
     from treadle.queues.latch import Latch
     from treadle.queues.naming import Naming
 
-_MORE: Final = object()
 _LONG_S: Final = 86400.0  # more than this is not waited for at once
 
 
@@ -45,11 +43,13 @@ class Ear:
     """
 
     __slots__ = (
+        "_accept",
         "_answers",
         "_bell",
         "_bell_id",
         "_count",
         "_given_back",
+        "_key",
         "_latch",
         "_lock",
         "_naming",
@@ -72,8 +72,10 @@ class Ear:
         self._count = count
         self._bell_id = bell_id
         self._given_back = given_back
+        self._accept = naming.readers[0].accept
+        self._key = next(iter(naming.by_key))
         self._latch: Latch = naming.readers[0].tenure.latch
-        self._answers = hiredis.Reader(notEnoughData=_MORE)
+        self._answers = hiredis.Reader(notEnoughData=False)
         self._bell = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
         self._poll = select.poll()
         self._poll.register(sock.fileno(), select.POLLIN)
@@ -136,11 +138,11 @@ class Ear:
             self._give_back(b"")
 
     def _look(self, found: list[tuple[int, int]]) -> None:
-        descriptors = [descriptor for descriptor, _ in found]
-        if self._bell in descriptors:
-            os.eventfd_read(self._bell)
-        if self._socket.fileno() in descriptors:
-            self._read()
+        for descriptor, _ in found:
+            if descriptor == self._bell and self._open:
+                os.eventfd_read(self._bell)
+            elif self._open:
+                self._read()
 
     def _read(self) -> None:
         try:
@@ -150,29 +152,35 @@ class Ear:
         except OSError:
             data = b""
         now = time.monotonic()
-        quiet, self.heard_at = now - self.heard_at >= QUIET_S, now
-        entries = self._understand(data) if quiet else None
-        if not entries:
+        if now - self.heard_at >= QUIET_S and self._take_in(data):
+            self.answers += 1
+            self.owes = True
+        else:
             self._give_back(data)
-            return
-        for entry in entries:
-            self._naming.readers[0].accept(entry)
-        self.answers += 1
-        self.owes = True
+        self.heard_at = now
 
-    def _understand(self, data: bytes) -> list[Entry] | None:
-        """Return the messages of an answer that is just that; None for all that the host has to look at."""
+    def _take_in(self, data: bytes) -> bool:
+        """Take in an answer that is a few messages and no more; False for all that the host has to look at."""
+        answers = self._answers
         try:
-            self._answers.feed(data)
-            answer: Any = self._answers.gets()
-            more = self._answers.gets() is not _MORE
+            answers.feed(data)
+            answer: Any = answers.gets()
         except hiredis.ProtocolError:
-            return None
-        if more or not isinstance(answer, list) or len(answer) != 1 or answer[0][0] not in self._naming.by_key:
-            return None
-        found = [envelope.parse(raw) for raw in answer[0][1]]
-        entries = [entry for entry in found if entry is not None]
-        return entries if len(entries) == len(found) < self._count else None
+            return False
+        if not isinstance(answer, list) or len(answer) != 1 or answers.has_data():
+            return False
+        key, raws = answer[0]
+        if key != self._key or len(raws) >= self._count:
+            return False
+        entries: list[Entry] = []
+        for raw in raws:
+            entry = parse(raw)
+            if entry is None:
+                return False
+            entries.append(entry)
+        for entry in entries:
+            self._accept(entry)
+        return True
 
     def _give_back(self, unread: bytes) -> None:
         self._open = False
