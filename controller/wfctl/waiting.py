@@ -61,8 +61,9 @@ def _said(loop: loop_pb2.Loop) -> list[tuple[int, int]]:
     return [(item.status.epoch, item.status.sequence) for item in loop.instances]
 
 
-def _life(loop: loop_pb2.Loop) -> list[tuple[int, int]]:
-    return [(item.epoch, item.status.incarnation) for item in loop.instances]
+def _life(loop: loop_pb2.Loop) -> list[tuple[int, int, int]]:
+    # What is told of an epoch that is over says nothing of the lives in the new one.
+    return [(item.epoch, item.status.epoch, item.status.incarnation) for item in loop.instances]
 
 
 # What may be reached in ERROR too.

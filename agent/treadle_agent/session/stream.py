@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import logging
 import time
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -216,12 +216,16 @@ class _Channel:
     async def _speak(self) -> str:
         async with self._channel() as channel:
             stub = dispatcher_service_pb2_grpc.DispatcherServiceStub(channel)
-            call = stub.Session(self._stream())
-            with contextlib.closing(_Cancelling(call)):
+            call = stub.Session()
+            writing = asyncio.create_task(self._write(call), name=f"write to {self.address}")
+            try:
                 async for message in call:
                     self._on_message(self, message)
                     if self._closed:
                         break
+            finally:
+                writing.cancel()
+                call.cancel()  # a stream left open would keep its channel from closing
         return "the controller ended the stream"
 
     def _channel(self) -> grpc.aio.Channel:
@@ -229,16 +233,8 @@ class _Channel:
             return grpc.aio.insecure_channel(self.address, options=OPTIONS)
         return grpc.aio.secure_channel(self.address, self._tls.credentials(), options=OPTIONS)
 
-    async def _stream(self) -> AsyncIterator[wire.SessionRequest]:
-        while True:
-            yield await self._requests.get()
-
-
-class _Cancelling:
-    """Cancels a call at the end of a block: a stream left open would keep its channel from closing."""
-
-    def __init__(self, call: grpc.aio.Call) -> None:
-        self._call = call
-
-    def close(self) -> None:
-        self._call.cancel()
+    async def _write(self, call: grpc.aio.StreamStreamCall[wire.SessionRequest, wire.SessionResponse]) -> None:
+        # Not an iterator given to gRPC: it leaves one behind that is still running, and Python complains.
+        with contextlib.suppress(grpc.aio.AioRpcError, asyncio.InvalidStateError):  # the reader hears why
+            while True:
+                await call.write(await self._requests.get())
