@@ -8,6 +8,7 @@ import json
 import logging
 import os
 import signal
+import sys
 import time
 from pathlib import Path
 from typing import Final
@@ -39,6 +40,9 @@ from treadle_controller.telemetry.telemetry import Telemetry
 
 _log = logging.getLogger(__name__)
 _GC: Final = (50_000, 20, 100)  # loops are many small objects that stay: looking through them all takes long
+# Between the event loop and threads that check a document or write to the store: with Python's 5 ms each of the two
+# stands still so long for most of what it wants.
+_SWITCH_S: Final = 0.001
 _GRACE_S: Final = 1.0  # for calls under way; streams never end by themselves
 
 
@@ -56,6 +60,7 @@ class Daemon:
     async def run(self) -> None:
         """Start, serve, stop. Raises StartFailed when it can't start."""
         gc.set_threshold(*_GC)
+        sys.setswitchinterval(_SWITCH_S)
         try:
             await self._leadership.acquire(_Waiting(self._notifier))
             await self._lead()

@@ -155,8 +155,9 @@ class Fleet:
         while heap:
             liking, load, name = heap[0]
             agent = self.agents[name]
-            free = agent.free(pool)
-            if free >= slots and load != (now := agent.load(pool)):
+            has, used = agent.slots.get(pool, 0), agent.used.get(pool, 0)
+            free = has - used
+            if free >= slots and load != (now := used / max(1, has)):
                 heapq.heapreplace(heap, (liking, now, name))  # loops were placed on it since
                 continue
             if free >= slots and name not in avoid:

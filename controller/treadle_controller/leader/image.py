@@ -217,7 +217,7 @@ class Image:
 
     def standing(self, workflow: WorkflowImage, loop: LoopRecord, id_: ReplicaId) -> Standing:
         """Return what one replica is."""
-        if id_ in workflow.unsaved:
+        if workflow.unsaved and id_ in workflow.unsaved:
             return Standing(State.DRAINING, Why("completing", "it has completed, which is being stored"))
         assignment = workflow.assignments.get(id_)
         agent = self.fleet.get(assignment.agent) if assignment is not None else None
