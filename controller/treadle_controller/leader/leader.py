@@ -14,6 +14,7 @@ from typing import Any, Final, Protocol
 from msgspec.structs import replace
 from sqlalchemy import Connection
 
+from treadle.endings import end
 from treadle.errors import QueueError
 from treadle_controller.cluster.actions import Place
 from treadle_controller.cluster.model import Assignment, Desired, Observed, ReplicaId, State
@@ -124,8 +125,13 @@ class Leader:
     async def run(self) -> None:
         """Run rounds, timers and the beat until one of them fails or all are cancelled."""
         async with asyncio.TaskGroup() as group:
-            for name, duty in self.duties().items():
-                group.create_task(duty, name=f"leader {name}")
+            duties = [group.create_task(duty, name=f"leader {name}") for name, duty in self.duties().items()]
+            try:
+                await asyncio.Event().wait()
+            finally:  # a group cancels its tasks once, which may get lost in one of them
+                while not all(duty.done() for duty in duties):
+                    with suppress(asyncio.CancelledError):  # whoever ends this does so again and again, too
+                        await end(*duties)
 
     def duties(self) -> dict[str, Coroutine[Any, Any, None]]:
         """Return what runs at the same time, for ever, each under its name."""
