@@ -19,6 +19,7 @@ from treadle.queues.check import ServerReport, report
 from treadle.queues.codec import decode_batch
 from treadle.queues.keys import Keys, limit_args
 from treadle.queues.locate import locate
+from treadle.queues.packing import packing
 from treadle.queues.stats import RECORD_FIELDS, DeadLetterEntry, Peeked, QueueStats, read_stats
 from treadle.queues.tenure import LoopKey
 from treadle.workflow.plan import QueueLimits
@@ -367,6 +368,8 @@ class QueueAdmin:
                 socket_connect_timeout=self._timeout_s,
                 retry=Retry(ExponentialBackoff(cap=0.5, base=0.02), 5),
             )
+            pool: Any = self._client.connection_pool
+            pool.connection_class = packing(pool.connection_class)
         return self._client
 
 
