@@ -7,7 +7,7 @@ limits, then make the epochs current. An epoch that Redis refuses is replaced by
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from typing import Final
 
 from msgspec.structs import replace
@@ -45,9 +45,11 @@ class Admission:
         waiting = [(id_, place) for id_, place in found if place is not None and self._assignment(id_) is not None]
         if not waiting:
             return []
+        # What is given out anew from here on is not on disk yet, and has to wait until it is.
+        epochs = {id_: one.epoch for id_, _ in waiting if (one := self._assignment(id_)) is not None}
         await self._prepare([place for _, place in waiting])
         await self._enter(dict.fromkeys(place.id.workflow for _, place in waiting))
-        return await self._assign([id_ for id_, _ in waiting])
+        return await self._assign(epochs)
 
     async def limit(self, workflows: Iterable[WorkflowImage]) -> None:
         """Tell Redis the limits of queues where they are new."""
@@ -103,28 +105,24 @@ class Admission:
                 queues[queue] += [LoopKey(*id_) for id_ in loop.replicas]
         await self._link.admin.enter_writers(queues)
 
-    async def _assign(self, ids: Sequence[ReplicaId]) -> list[ReplicaId]:
+    async def _assign(self, epochs: Mapping[ReplicaId, int]) -> list[ReplicaId]:
         admitted: list[ReplicaId] = []
-        left = list(ids)
         for _ in range(_MOST_TRIES):
-            asked = {id_: one.epoch for id_ in left if (one := self._assignment(id_)) is not None}
+            asked = {id_: epoch for id_, epoch in epochs.items() if self._is_still(id_, epoch)}
             refused = await self._link.admin.assign([(LoopKey(*i), e) for i, e in asked.items()], self._link.term)
             stored = {ReplicaId(*key): epoch for key, epoch in refused.items()}
-            left = [id_ for id_, epoch in stored.items() if epoch > asked[id_]]
-            done = [id_ for id_, epoch in asked.items() if self._is_still(id_, epoch)]
-            if left:
-                again = set(left)
-                done = [id_ for id_ in done if id_ not in again]
+            again = {id_ for id_, epoch in stored.items() if epoch > asked[id_]}
+            done = [id_ for id_, epoch in asked.items() if id_ not in again and self._is_still(id_, epoch)]
             for id_ in done:
                 self._unsent.pop(id_, None)
             admitted += done
-            if not left:
+            if not again:
                 return admitted
-            await self._renew(left, above=max(stored.values()))
+            epochs = await self._renew(again, above=max(stored.values()))
         raise QueueError("Redis keeps refusing epochs: does another controller lead this namespace?", reason="EPOCHS")
 
-    async def _renew(self, ids: Iterable[ReplicaId], *, above: int) -> None:
-        """Give new epochs, above one that Redis holds already."""
+    async def _renew(self, ids: Iterable[ReplicaId], *, above: int) -> dict[ReplicaId, int]:
+        """Give new epochs, above one that Redis holds already; returns them once they are on disk."""
         self._image.epoch = max(self._image.epoch, above)
         changes = Changes()
         for id_ in ids:
@@ -135,6 +133,7 @@ class Admission:
                 changes.assignments[id_] = new
         changes.epoch = self._image.epoch
         await self._persist(changes)
+        return {id_: one.epoch for id_, one in changes.assignments.items()}
 
     def _assignment(self, id_: ReplicaId) -> Assignment | None:
         workflow = self._image.workflows.get(id_.workflow)

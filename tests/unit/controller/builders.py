@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 from treadle.workflow.plan import Compiled, Plan, Pool, Step
@@ -11,10 +12,13 @@ from treadle_controller.cluster.model import LoopRecord
 USES = "x.work"
 
 
-def plan(loop: str, *, digest: str = "d1", workflow: str = "w", uses: str = USES, **fields: Any) -> Plan:
+def plan(
+    loop: str, *, digest: str = "d1", workflow: str = "w", uses: str = USES, pushes: tuple[str, ...] = (), **fields: Any
+) -> Plan:
     tail_of = loop.rpartition("~")[0] or None
     queue = f"{workflow}~{loop}"
     first = Step("in", "queue-reader", queues=(queue,)) if tail_of else Step("in", "producer", uses=uses)
+    first = replace(first, push_queues=pushes)
     return Plan(workflow, loop, (first,), digest=digest, tail_of=tail_of, **fields)
 
 

@@ -37,16 +37,14 @@ class Admin:
         self._store = store
         self.told: list[list[ReplicaId]] = []
         self.early: list[LoopKey] = []  # epochs that were not on disk
-        self.renew: Leader | None = None  # is given new epochs in the middle of the next call
+        self.renew: dict[str, Leader] = {}  # is given new epochs in the middle of the next call of this name
         self.waits_for: set[ReplicaId] = set()  # that are on disk, before it answers the next call
 
     async def assign(self, loops: Sequence[tuple[LoopKey, int]], term: int) -> dict[LoopKey, int]:
         epochs = self._stored()
         self.early += [key for key, epoch in loops if epochs.get(ReplicaId(*key)) != epoch]
         self.told.append([ReplicaId(*key) for key, _ in loops])
-        if self.renew is not None:
-            leader, self.renew = self.renew, None
-            leader.lost_writes("w/l0/0")
+        self._lose("assign")
         async with asyncio.timeout(_PATIENCE_S):
             while not self.waits_for <= {one.id for one in await self._store.read(_load)}:
                 pass
@@ -56,13 +54,20 @@ class Admin:
     def _stored(self) -> dict[ReplicaId, int]:
         return {one.id: one.epoch for one in self._store.read_now(_load)}
 
+    async def enter_writers(self, queues: object, drop: object = None) -> None:
+        self._lose("enter_writers")
+
+    def _lose(self, call: str) -> None:
+        if call in self.renew:
+            self.renew.pop(call).lost_writes("w/l0/0")
+
     async def set_limits(self, limits: object) -> None: ...
 
     async def forget(self, *keys: LoopKey) -> None: ...
 
 
-def make_leader(store: Store) -> tuple[Leader, Admin]:
-    loops = [loop(f"l{number}") for number in range(LOOPS)]
+def make_leader(store: Store, pushes: tuple[str, ...] = ()) -> tuple[Leader, Admin]:
+    loops = [loop(f"l{number}", pushes=pushes) for number in range(LOOPS)]
     workflow = WorkflowImage(WorkflowRecord("w", 1, "d", 0.0, 0.0), compiled(*(one.plan for one in loops)))
     workflow.put_loops(loops)
     image = Image("default", {"w": workflow}, mirror_whole=False)
@@ -133,9 +138,10 @@ def test_the_next_part_is_written_while_redis_has_the_one_before(store: Store) -
     assert leader.unsent == {}
 
 
-def test_epochs_that_are_given_out_anew_meanwhile_wait_until_they_are_on_disk(store: Store) -> None:
-    leader, admin = make_leader(store)
-    admin.renew = leader
+@pytest.mark.parametrize("call", ["assign", "enter_writers"])
+def test_epochs_that_are_given_out_anew_meanwhile_wait_until_they_are_on_disk(store: Store, call: str) -> None:
+    leader, admin = make_leader(store, pushes=("out",))
+    admin.renew[call] = leader
 
     async def play() -> None:
         await store.write(lambda connection: workflows.found_namespace(connection, "default", 0.0))
@@ -150,5 +156,6 @@ def test_epochs_that_are_given_out_anew_meanwhile_wait_until_they_are_on_disk(st
     assert {one.id: one.epoch for one in stored} == {
         id_: one.epoch for id_, one in leader.image.workflows["w"].assignments.items()
     }
+    assert not admin.renew, "the fault has to bite"
     assert {id_ for told in admin.told[1:] for id_ in told} == {one.id for one in stored}
     assert leader.unsent == {}
