@@ -35,10 +35,11 @@ class TestServer(EmbeddedServer):
     __test__ = False
 
     def kill(self) -> None:
-        """Kill it with -9, as a crash would."""
+        """Kill it with -9, as a crash of its host would: with the child that may be writing its log anew."""
         process, self._process = self._process, None
         if process is not None:
-            process.send_signal(signal.SIGKILL)
+            with contextlib.suppress(ProcessLookupError):  # somebody else was quicker
+                os.killpg(process.pid, signal.SIGKILL)
             process.wait()
 
     def pause(self) -> None:
@@ -64,6 +65,11 @@ class TestServer(EmbeddedServer):
         shutil.copytree(kept, self.folder / "appendonlydir")
 
 
+def _folder() -> tempfile.TemporaryDirectory[str]:
+    # A child of the server may be dying, and still be in its last write.
+    return tempfile.TemporaryDirectory(prefix="treadle-redis-", ignore_cleanup_errors=True)
+
+
 @contextlib.contextmanager
 def redis_server(kind: str = "valkey", *, aof: str = "off", folder: Path | None = None) -> Iterator[TestServer]:
     """Run a server; `aof` is off, no, everysec or always. Raises LookupError when the machine has none of this kind."""
@@ -71,7 +77,7 @@ def redis_server(kind: str = "valkey", *, aof: str = "off", folder: Path | None 
     if binary is None:
         raise LookupError(kind)
     with contextlib.ExitStack() as stack:
-        place = folder or Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="treadle-redis-")))
+        place = folder or Path(stack.enter_context(_folder()))
         server = TestServer(place, binary=binary, fsync=aof)
         server.start()
         try:
