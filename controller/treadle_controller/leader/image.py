@@ -50,6 +50,7 @@ class WorkflowImage:
     unentered: dict[str, None] = field(default_factory=dict)  # loops that Redis has yet to know as writers
     widest: dict[str, int] = field(default_factory=dict)  # how many replicas a loop was ever meant to have
     _readers: dict[str, list[str]] | None = None  # loops by the queues that they read, once somebody asked
+    _queues: tuple[Compiled, dict[str, Queue]] | None = None  # of which revision, by name: the same
 
     @property
     def name(self) -> str:
@@ -125,7 +126,9 @@ class WorkflowImage:
         return bool(self.waits or self.probes or self.drained)
 
     def queue(self, name: str) -> Queue | None:
-        return next((queue for queue in self.compiled.queues if queue.name == name), None)
+        if self._queues is None or self._queues[0] is not self.compiled:
+            self._queues = (self.compiled, {queue.name: queue for queue in self.compiled.queues})
+        return self._queues[1].get(name)
 
     @property
     def desired(self) -> Desired:
