@@ -47,7 +47,7 @@ class Admission:
             return []
         # What is given out anew from here on is not on disk yet, and has to wait until it is.
         epochs = {id_: one.epoch for id_, _ in waiting if (one := self._assignment(id_)) is not None}
-        await self._prepare([place for _, place in waiting])
+        await self._prepare(place for _, place in waiting)
         await self._enter(dict.fromkeys(place.id.workflow for _, place in waiting))
         return await self._assign(epochs)
 
@@ -71,16 +71,20 @@ class Admission:
             await self._link.admin.enter_writers({}, drop=self._leaving)
             self._leaving.clear()
 
-    async def _prepare(self, places: Sequence[Place]) -> None:
-        for place in places:
-            if not (place.forget or place.reopen):
-                continue
-            key = LoopKey(*place.id)
-            if place.forget:
-                await self._link.admin.forget(key)
-            else:
-                await self._link.admin.reopen(key)
-            await self._link.admin.enter_writers({queue: [key] for queue in place.loop.plan.writes})
+    async def _prepare(self, places: Iterable[Place]) -> None:
+        asked = [place for place in places if place.forget or place.reopen]
+        if not asked:
+            return
+        await self._link.admin.forget(*(LoopKey(*place.id) for place in asked if place.forget))
+        for place in asked:
+            if not place.forget:
+                await self._link.admin.reopen(LoopKey(*place.id))
+        queues: defaultdict[str, list[LoopKey]] = defaultdict(list)
+        for place in asked:
+            for queue in place.loop.plan.writes:
+                queues[queue].append(LoopKey(*place.id))
+        await self._link.admin.enter_writers(queues)
+        for place in asked:
             if self._unsent.get(place.id) is place:
                 self._unsent[place.id] = replace(place, forget=False, reopen=False)
 
