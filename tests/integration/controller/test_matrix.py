@@ -17,6 +17,8 @@ from treadle_controller.access.caller import Role
 from treadle_controller.access.policy import POLICY
 
 REFUSALS: Final = {grpc.StatusCode.UNAUTHENTICATED, grpc.StatusCode.PERMISSION_DENIED}
+# What gRPC's own client makes of a call that was refused while it was still sending the request.
+OVERTAKEN: Final = "Internal error from Core"
 ALLOWED_S: Final = 2.0  # a stream that has nothing to say yet is not refused
 
 
@@ -46,7 +48,7 @@ async def outcome(channel: aio.Channel, method: str) -> grpc.StatusCode:
             call.cancel()
             return grpc.StatusCode.OK
     except aio.AioRpcError as exc:
-        return exc.code()
+        return exc.code() if exc.details() != OVERTAKEN else await outcome(channel, method)
     return grpc.StatusCode.OK
 
 
