@@ -83,7 +83,6 @@ class Fleet:
     def __init__(self) -> None:
         self.agents: dict[str, Agent] = {}
         self._heaps: dict[Need, list[_Entry]] = {}
-        self._last: tuple[Need, list[_Entry]] | None = None  # the heap asked for last: thousands of loops need the same
         self._whys: dict[tuple[Need, int], Why] = {}  # as long as nothing changes, why no agent will do
 
     def __contains__(self, name: str) -> bool:
@@ -124,7 +123,6 @@ class Fleet:
     def changed(self) -> None:
         """Say that an agent was changed in place."""
         self._heaps.clear()
-        self._last = None
         self._whys.clear()
 
     def take(self, name: str, pool: Pool) -> None:
@@ -151,19 +149,17 @@ class Fleet:
         aside: list[_Entry] = []
         second: str | None = None
         found: str | None = None
-        pool, slots = need.pool, need.slots
         while heap:
             liking, load, name = heap[0]
             agent = self.agents[name]
-            has, used = agent.slots.get(pool, 0), agent.used.get(pool, 0)
-            free = has - used
-            if free >= slots and load != (now := used / max(1, has)):
+            free = agent.free(need.pool)
+            if free >= need.slots and load != (now := agent.load(need.pool)):
                 heapq.heapreplace(heap, (liking, now, name))  # loops were placed on it since
                 continue
-            if free >= slots and name not in avoid:
+            if free >= need.slots and name not in avoid:
                 found = name
                 break
-            if free >= slots:
+            if free >= need.slots:
                 second = second or name
             entry = heapq.heappop(heap)
             if free > 0:
@@ -173,13 +169,10 @@ class Fleet:
         return found or second
 
     def _heap(self, need: Need) -> list[_Entry]:
-        if self._last is not None and self._last[0] is need:
-            return self._last[1]
         heap = self._heaps.get(need)
         if heap is None:
             agents = (a for a in self.agents.values() if a.open and need.fits(a) and a.free(need.pool) > 0)
             heap = [(-need.liking(agent), agent.load(need.pool), agent.name) for agent in agents]
             heapq.heapify(heap)
             self._heaps[need] = heap
-        self._last = (need, heap)
         return heap

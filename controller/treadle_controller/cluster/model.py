@@ -80,11 +80,10 @@ class LoopRecord(msgspec.Struct, frozen=True, gc=False):
 
     @property
     def replicas(self) -> tuple[ReplicaId, ...]:
-        plan = self.plan
-        count = self.scaled or plan.replicas
+        count = self.count
         if count == 1:  # as nearly all have: this is asked for again and again
-            return (ReplicaId(self.workflow, plan.loop, 0),)
-        return tuple(ReplicaId(self.workflow, plan.loop, index) for index in range(count))
+            return (ReplicaId(self.workflow, self.plan.loop, 0),)
+        return tuple(ReplicaId(self.workflow, self.plan.loop, index) for index in range(count))
 
 
 class Assignment(msgspec.Struct, frozen=True, gc=False):

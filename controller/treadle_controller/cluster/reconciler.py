@@ -290,7 +290,7 @@ class _Pass:
             return Why("tail-waits", f"{loop.plan.tail_of}, whose tail it is, is not placed yet")
         need = self._need(loop.plan, self._tails_to_come(loop, replica))
         others = loop.replicas if loop.count > 1 else ()
-        avoid = {agent for id_ in others if (agent := self._agent_of(id_))} if others else ()
+        avoid = {agent for id_ in others if (agent := self._agent_of(id_))}
         home = self._picture.moves.get(assignment.id, assignment.agent)
         return scheduler.choose(self._fleet, need, home=home, pinned=pinned, avoid=avoid)
 
@@ -306,9 +306,7 @@ class _Pass:
 
     def _tail_left_behind(self, loop: LoopRecord, replica: int) -> str:
         """Return a tail that is still on an agent that is drained, where only it works its queue off."""
-        if not loop.plan.tails or loop.count != 1:
-            return ""
-        for name in loop.plan.tails:
+        for name in loop.plan.tails if loop.count == 1 else ():
             held = self._picture.assignments.get(ReplicaId(loop.workflow, name, replica))
             agent = self._fleet.get(held.agent) if held is not None and held.held else None
             if agent is not None and agent.draining and agent.liveness is not Liveness.LOST:

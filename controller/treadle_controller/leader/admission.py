@@ -7,7 +7,7 @@ limits, then make the epochs current. An epoch that Redis refuses is replaced by
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from typing import Final
 
 from msgspec.structs import replace
@@ -41,14 +41,17 @@ class Admission:
 
     async def admit(self, ids: Iterable[ReplicaId]) -> list[ReplicaId]:
         """Admit what waits of these; returns what may be sent. Raises QueueError when Redis can't be asked."""
-        found = ((id_, self._unsent.get(id_)) for id_ in ids)
-        waiting = [(id_, place) for id_, place in found if place is not None and self._assignment(id_) is not None]
-        if not waiting:
+        places: list[Place] = []
+        epochs: dict[ReplicaId, int] = {}  # what is given out anew from here on has to wait until it is on disk
+        for id_ in ids:
+            place, one = self._unsent.get(id_), self._assignment(id_)
+            if place is not None and one is not None:
+                places.append(place)
+                epochs[id_] = one.epoch
+        if not places:
             return []
-        # What is given out anew from here on is not on disk yet, and has to wait until it is.
-        epochs = {id_: one.epoch for id_, _ in waiting if (one := self._assignment(id_)) is not None}
-        await self._prepare(place for _, place in waiting)
-        await self._enter(dict.fromkeys(place.id.workflow for _, place in waiting))
+        await self._prepare(places)
+        await self._enter(dict.fromkeys(id_.workflow for id_ in epochs))
         return await self._assign(epochs)
 
     async def limit(self, workflows: Iterable[WorkflowImage]) -> None:
@@ -71,7 +74,7 @@ class Admission:
             await self._link.admin.enter_writers({}, drop=self._leaving)
             self._leaving.clear()
 
-    async def _prepare(self, places: Iterable[Place]) -> None:
+    async def _prepare(self, places: list[Place]) -> None:
         asked = [place for place in places if place.forget or place.reopen]
         if not asked:
             return
@@ -79,11 +82,7 @@ class Admission:
         for place in asked:
             if not place.forget:
                 await self._link.admin.reopen(LoopKey(*place.id))
-        queues: defaultdict[str, list[LoopKey]] = defaultdict(list)
-        for place in asked:
-            for queue in place.loop.plan.writes:
-                queues[queue].append(LoopKey(*place.id))
-        await self._link.admin.enter_writers(queues)
+        await self._enter_writers((place.loop, (place.id,)) for place in asked)
         for place in asked:
             if self._unsent.get(place.id) is place:
                 self._unsent[place.id] = replace(place, forget=False, reopen=False)
@@ -95,18 +94,18 @@ class Admission:
             workflow = self._image.workflows[name]
             new = [workflow.loops[name] for name in workflow.unentered]
             if new:
-                await self._enter_writers(new)
+                await self._enter_writers((loop, loop.replicas) for loop in new)
                 entered = [replace(loop, entered=True) for loop in new if workflow.loops.get(loop.name) is loop]
                 workflow.put_loops(entered)
                 changes.loops |= {(name, loop.name): loop for loop in entered}
         if changes.to_write:
             await self._persist(changes)
 
-    async def _enter_writers(self, loops: Sequence[LoopRecord]) -> None:
+    async def _enter_writers(self, writers: Iterable[tuple[LoopRecord, tuple[ReplicaId, ...]]]) -> None:
         queues: defaultdict[str, list[LoopKey]] = defaultdict(list)
-        for loop in loops:
+        for loop, ids in writers:
             for queue in loop.plan.writes:
-                queues[queue] += [LoopKey(*id_) for id_ in loop.replicas]
+                queues[queue] += [LoopKey(*id_) for id_ in ids]
         await self._link.admin.enter_writers(queues)
 
     async def _assign(self, epochs: Mapping[ReplicaId, int]) -> list[ReplicaId]:

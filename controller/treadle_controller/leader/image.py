@@ -69,8 +69,6 @@ class WorkflowImage:
             self._sort_loops()
 
     def _sort_loops(self) -> None:
-        if list(self.loops) == [plan.loop for plan in self.compiled.plans]:
-            return  # as those of a new document do
         ranks = {plan.loop: rank for rank, plan in enumerate(self.compiled.plans)}
         order = sorted(self.loops.values(), key=lambda loop: ranks.get(loop.name, len(ranks)))
         self.loops = {loop.name: loop for loop in order}
@@ -178,21 +176,15 @@ class Image:
         before = workflow.assignments.get(id_)
         if before is not None and before.held:
             self._held[before.agent].pop(id_, None)
-            if before.releasing:
-                self._count_releasing(before.agent, -1)
+            self._count_releasing(before, -1)
         if assignment.held:
-            held = self._held.get(assignment.agent)
-            if held is None:
-                held = self._held[assignment.agent] = {}
-            held[id_] = workflow
-            if assignment.releasing:
-                self._count_releasing(assignment.agent, 1)
+            self._held.setdefault(assignment.agent, {})[id_] = workflow
+            self._count_releasing(assignment, 1)
         workflow.assignments[id_] = assignment
-        if id_.replica >= workflow.tops.get(id_.loop, 0):
-            workflow.tops[id_.loop] = id_.replica + 1
+        workflow.tops[id_.loop] = max(workflow.tops.get(id_.loop, 0), id_.replica + 1)
 
-    def _count_releasing(self, name: str, by: int) -> None:
-        agent = self.fleet.get(name)
+    def _count_releasing(self, assignment: Assignment, by: int) -> None:
+        agent = self.fleet.get(assignment.agent) if assignment.releasing else None
         if agent is not None:
             agent.releasing += by
 
@@ -220,7 +212,7 @@ class Image:
 
     def standing(self, workflow: WorkflowImage, loop: LoopRecord, id_: ReplicaId) -> Standing:
         """Return what one replica is."""
-        if workflow.unsaved and id_ in workflow.unsaved:
+        if id_ in workflow.unsaved:
             return Standing(State.DRAINING, Why("completing", "it has completed, which is being stored"))
         assignment = workflow.assignments.get(id_)
         agent = self.fleet.get(assignment.agent) if assignment is not None else None

@@ -36,10 +36,7 @@ class Journal:
     ) -> None:
         """Append an event about one object; `workflow` is the one that it belongs to, if any."""
         self._last += 1
-        if kind != "loop":
-            _log.info("%s %s: %s: %s", kind, name, code, message)
-        elif _log.isEnabledFor(logging.DEBUG):
-            _log.debug("%s %s: %s: %s", kind, name, code, message)
+        _log.log(logging.DEBUG if kind == "loop" else logging.INFO, "%s %s: %s: %s", kind, name, code, message)
         record = EventRecord(self._last, time.time(), kind, name, self._namespace, workflow, code, message, actor)
         self._unsaved.append(record)
         self._recent.append(record)

@@ -30,13 +30,14 @@ from treadle_controller.leader.journal import Journal
 from treadle_controller.leader.link import QueueLink
 from treadle_controller.leader.logs import LogHub
 from treadle_controller.leader.mirror import mirror
-from treadle_controller.leader.portions import Parts, Portions
+from treadle_controller.leader.portions import Portions
 from treadle_controller.leader.rebalancing import Rebalancing
 from treadle_controller.leader.rolling import Rolling
 from treadle_controller.leader.roster import Roster
 from treadle_controller.leader.settle import Settler
 from treadle_controller.leader.slots import Slots
 from treadle_controller.leader.watch import Watchers
+from treadle_controller.leader.write_ahead import WriteAhead
 from treadle_controller.store import Store, assignments, workflows
 
 _log = logging.getLogger(__name__)
@@ -199,7 +200,7 @@ class Leader:
             workflow.unsaved.difference_update(changes.assignments)
             self._note_completion(workflow)
         self.roster.handed_over(changes.let_go)
-        parts = Parts(later, self._write_part)
+        parts = WriteAhead(later, self._write_part)
         try:
             admitted = await self._tell_redis(changes, found, parts)
             self.consumers.round_done()
@@ -212,7 +213,7 @@ class Leader:
             self.watchers.state_changed(workflow.name)
         await self.deletion.finish(workflow for workflow in found if workflow.record.deleting)
 
-    async def _tell_redis(self, changes: Changes, touched: list[WorkflowImage], parts: Parts) -> list[ReplicaId]:
+    async def _tell_redis(self, changes: Changes, touched: list[WorkflowImage], parts: WriteAhead) -> list[ReplicaId]:
         if not self.link.up:
             return []
         try:
@@ -222,7 +223,7 @@ class Leader:
             await self._admission.leave(loop for loop in changes.dropped)
             await self.slots.settle(touched)
             await self.slots.retire(touched)
-            parts.write_ahead()  # not before: the slots may have given out new epochs
+            parts.begin()  # not before: the slots may have given out new epochs
             return await self._admission.admit([id_ for id_ in self.unsent if self._is_written(id_)])
         except QueueError as exc:
             self.link.fail(exc.message)

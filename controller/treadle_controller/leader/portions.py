@@ -6,10 +6,9 @@ part holds all that an agent got, so that no agent is sent more messages for it.
 
 from __future__ import annotations
 
-import asyncio
-from collections import defaultdict, deque
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterable
-from typing import Any, Final
+from collections import defaultdict
+from collections.abc import Iterable
+from typing import Final
 
 from treadle_controller.cluster.model import Assignment, ReplicaId
 from treadle_controller.leader.changes import Changes
@@ -61,35 +60,3 @@ class Portions:
     def _now(self, id_: ReplicaId) -> Assignment | None:
         workflow = self._image.workflows.get(id_.workflow)
         return workflow.assignments.get(id_) if workflow is not None else None
-
-
-class Parts:
-    """The later parts of one round on their way to the disk, one ahead of what is done with them."""
-
-    def __init__(
-        self, parts: Iterable[list[ReplicaId]], write: Callable[[list[ReplicaId]], Coroutine[Any, Any, None]]
-    ) -> None:
-        self._left = deque(parts)
-        self._write = write
-        self._writing: asyncio.Task[None] | None = None
-
-    def write_ahead(self) -> None:
-        """Begin to write the next part, if there is one and none is under way."""
-        if self._left and self._writing is None:
-            self._writing = asyncio.create_task(self._write(self._left[0]), name="part of a round")
-
-    async def written(self) -> AsyncIterator[list[ReplicaId]]:
-        """Yield each part once it is on disk; the next one is being written meanwhile."""
-        while self._left:
-            self.write_ahead()
-            if self._writing is not None:
-                await self._writing
-            self._writing = None
-            part = self._left.popleft()
-            self.write_ahead()
-            yield part
-
-    def end(self) -> None:
-        """Write no more: the round is over, or came to a bad end."""
-        if self._writing is not None:
-            self._writing.cancel()

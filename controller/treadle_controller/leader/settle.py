@@ -96,8 +96,7 @@ class Settler:
             errors=old.errors if old is not None else 0,
             code=self._image.fleet.code_of(action.agent, loop.plan) or "",
         )
-        if workflow.moves:
-            workflow.moves.pop(action.id, None)
+        workflow.moves.pop(action.id, None)
         changes.epoch = new.epoch
         workflow.plans[action.id] = action.loop.plan
         self._put(workflow, new, changes)

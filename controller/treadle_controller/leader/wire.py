@@ -40,10 +40,17 @@ def observed(status: loop_pb2.LoopStatus) -> Observed | None:
     if state is None:
         return None
     why = Why(status.reason.code, status.reason.message) if status.HasField("reason") else None
-    measured = bool(status.nodes)
-    failing = _failing(status) if measured else ""
-    seen = (status.epoch, status.sequence, state, why, status, status.incarnation, status.committed)
-    return Observed(*seen, measured=measured, failing=failing)
+    return Observed(
+        status.epoch,
+        status.sequence,
+        state,
+        why,
+        status,
+        incarnation=status.incarnation,
+        committed=status.committed,
+        measured=bool(status.nodes),
+        failing=_failing(status),
+    )
 
 
 def _failing(status: loop_pb2.LoopStatus) -> str:
