@@ -20,7 +20,6 @@ from treadle_controller.api.consuming import Consuming
 from treadle_controller.api.context import Api, Context
 from treadle_controller.api.errors import answers, streams
 from treadle_controller.errors import Conflict, InvalidRequest, NotFound, NotNow
-from treadle_controller.store import dictionary
 from treadle_controller.store.records import QueueRecord
 from treadle_controller.telemetry.calls import sending
 
@@ -144,7 +143,7 @@ class QueueService(pb_grpc.QueueServiceServicer):
 
     @answers
     async def DeleteQueue(self, request: pb.DeleteQueueRequest, context: Context) -> pb.DeleteQueueResponse:
-        namespace = self._api.namespace(request.namespace)
+        self._api.namespace(request.namespace)
         actor = self._api.actor(context)
 
         async def answer() -> pb.DeleteQueueResponse:
@@ -155,12 +154,7 @@ class QueueService(pb_grpc.QueueServiceServicer):
             self._refuse_unreachable()
             if request.validate_only:
                 return pb.DeleteQueueResponse()
-            await self._api.leader.consumers.delete_all(request.name)
-            await self._link.admin.delete(request.name)
-            await self._api.leader.store.write(lambda c: dictionary.drop_queues(c, namespace, [request.name]))
-            self._image.mirror_due.add(request.name)
-            for key in [key for key in self._image.queues if key[0] == request.name]:
-                del self._image.queues[key]
+            await self._api.leader.deletion.drop_queues([request.name])
             self._api.leader.journal.add("queue", request.name, "queue-deleted", "it is gone", actor=actor)
             return pb.DeleteQueueResponse()
 

@@ -1,4 +1,4 @@
-"""Deleting a workflow: its loops drain first, then its records and, if asked, its queues go."""
+"""Deleting a workflow: its loops drain first, then its records and, if asked, its queues go. A queue alone, too."""
 
 from __future__ import annotations
 
@@ -65,7 +65,12 @@ class Deletion:
         """Delete the queues that no other workflow names."""
         image = self._leader.image
         others = {name for (name, owner), one in image.queues.items() if owner != workflow.name and one.mentioned}
-        own = dict.fromkeys(queue.name for queue in workflow.compiled.queues if queue.name not in others)
+        await self.drop_queues(queue.name for queue in workflow.compiled.queues if queue.name not in others)
+
+    async def drop_queues(self, names: Iterable[str]) -> None:
+        """Delete queues that nobody names any more, with what waits in them. Raises QueueError."""
+        image = self._leader.image
+        own = dict.fromkeys(names)
         for queue in {one.queue: None for one in image.consumers.values() if one.queue in own}:
             await self._leader.consumers.delete_all(queue)
         await self._leader.link.admin.delete(*own)
