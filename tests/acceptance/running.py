@@ -42,7 +42,7 @@ def wait_until(condition: Callable[[], T], what: str, timeout_s: float = PATIENC
 
 @dataclass(frozen=True)
 class Ran:
-    """What a run of wfctl came to."""
+    """What a run of wfctl, or of another of our programs, came to."""
 
     code: int
     out: str
@@ -64,6 +64,21 @@ def wfctl(*argv: str, address: str, stdin: str = "") -> Ran:
         sys.stdin = before
     assert "Traceback" not in err.getvalue(), err.getvalue()
     return Ran(code, out.getvalue(), err.getvalue())
+
+
+def program(folder: Path, *command: str) -> Ran:
+    """Run `python -m` with one of our programs in a folder, until it ends."""
+    done = subprocess.run(
+        [sys.executable, "-m", *command],
+        env=environment(),
+        cwd=folder,
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    return Ran(done.returncode, done.stdout, done.stderr)
 
 
 def environment() -> dict[str, str]:

@@ -7,14 +7,12 @@ mend what is wrong. With 1 it is: it may be better in a moment.
 from __future__ import annotations
 
 import fcntl
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from tests.acceptance.running import environment
+from tests.acceptance.running import program
 
 AGENT, CONTROLLER = "treadle_agent", "treadle_controller"
 
@@ -80,23 +78,14 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
         yield made
 
 
-@pytest.mark.parametrize(("program", "arguments", "code", "word"), TABLE)
+@pytest.mark.parametrize(("daemon", "arguments", "code", "word"), TABLE)
 def test_what_is_wrong_is_said_and_nothing_is_left(
-    program: str, arguments: str, code: int, word: str, files: Path
+    daemon: str, arguments: str, code: int, word: str, files: Path
 ) -> None:
     before = {path.name for path in files.iterdir()}
-    done = subprocess.run(
-        [sys.executable, "-m", program, *arguments.format(files=files).split()],
-        env=environment(),
-        cwd=files,
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
-    said = done.stdout + done.stderr
-    assert done.returncode == code, said
+    done = program(files, daemon, *arguments.format(files=files).split())
+    said = done.out + done.err
+    assert done.code == code, said
     assert word in said
     assert "Traceback" not in said
     made = {path.name for path in files.iterdir()} - before - {"state", "new.db", "new.db.lock", "bad.toml.lock"}

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
-from tests.acceptance.running import environment
+from tests.acceptance.running import program
 
 # Modules that all three programs load; not those that Python needs before it runs any of ours.
 NAMES = (
@@ -26,19 +24,6 @@ NAMES = (
 )
 
 
-def run(folder: Path, *command: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", *command],
-        env=environment(),
-        cwd=folder,
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
-
-
 @pytest.mark.parametrize(
     "command",
     [
@@ -53,9 +38,9 @@ def test_a_file_beside_does_not_hide_a_module_of_python(command: tuple[str, ...]
     flow = '{"name": "w", "nodes": [{"id": "n", "type": "producer", "data": {"uses": "generate"}}], "edges": []}'
     (tmp_path / "flow.json").write_text(flow)
 
-    done = run(tmp_path, *command)
+    done = program(tmp_path, *command)
 
-    assert done.returncode == 0, done.stderr
+    assert done.code == 0, done.err
 
 
 def test_a_module_of_node_types_beside_is_still_found(tmp_path: Path) -> None:
@@ -71,5 +56,5 @@ def test_a_module_of_node_types_beside_is_still_found(tmp_path: Path) -> None:
     (tmp_path / "flow.json").write_text(flow)
 
     for nodes in ("my_nodes", "my_nodes.py"):
-        done = run(tmp_path, "wfctl", "validate", "--nodes", nodes, "flow.json")
-        assert done.returncode == 0, done.stderr
+        done = program(tmp_path, "wfctl", "validate", "--nodes", nodes, "flow.json")
+        assert done.code == 0, done.err

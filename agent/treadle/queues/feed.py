@@ -132,10 +132,9 @@ class Feed:
     def cool(self) -> None:
         """Register readers that had no message for a while. Call it every half second or so."""
         limit = time.monotonic() - HOT_S
-        if self._loan is not None and not self._loan.renew(limit):
-            self.end_loan()
-        elif self._loan is not None:
+        if self._loan is not None and self._loan.renew(limit):
             return
+        self.end_loan()
         for reader in [r for r, seen in self._hot.items() if seen < limit]:
             del self._hot[reader]
             self._register(reader)
