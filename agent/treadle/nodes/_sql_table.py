@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+import sqlite3
+import time
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
@@ -25,6 +27,7 @@ _TYPES: Final[dict[str, Any]] = {
 }
 _INSERTS: Final[dict[str, Any]] = {"sqlite": sqlite.insert, "postgresql": postgresql.insert}
 _CREATING: Final = 0x737164  # the lock of those who make tables
+_PATIENCE: Final = 30.0  # seconds to wait for others who hold a SQLite file
 
 
 class SqlTable:
@@ -115,7 +118,7 @@ def _engine(url: str) -> sa.Engine:
         return sa.create_engine(parsed, pool_size=1, max_overflow=0, pool_pre_ping=True)
     if parsed.database and parsed.database != ":memory:":
         Path(parsed.database).parent.mkdir(parents=True, exist_ok=True)
-    engine = sa.create_engine(parsed, connect_args={"timeout": 30.0})
+    engine = sa.create_engine(parsed, connect_args={"timeout": _PATIENCE})
     sqlalchemy.event.listen(engine, "connect", _tune_sqlite)
     return engine
 
@@ -123,8 +126,25 @@ def _engine(url: str) -> sa.Engine:
 def _tune_sqlite(connection: Any, _record: Any) -> None:
     # Readers do not hold up the writer; a power loss may take the last rows, and effect ids bring them back only
     # if their iterations had not committed: so full synchronisation stays on.
-    connection.execute("PRAGMA journal_mode=WAL").close()
+    turn_to_wal(connection)
     connection.execute("PRAGMA synchronous=FULL").close()
+
+
+def turn_to_wal(connection: sqlite3.Connection, *, pause: Callable[[float], object] = time.sleep) -> None:
+    """Have a SQLite file keep a write-ahead log, also when others open it for the first time just now.
+
+    SQLite refuses this at once, whatever its timeout, while another connection is about to write; so it is asked
+    for again for 30 seconds. Raises what SQLite said last.
+    """
+    last = time.monotonic() + _PATIENCE
+    while True:
+        try:
+            connection.execute("PRAGMA journal_mode=WAL").close()
+            return
+        except sqlite3.OperationalError as exc:
+            if exc.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY or time.monotonic() > last:
+                raise
+        pause(0.01)
 
 
 def _define(

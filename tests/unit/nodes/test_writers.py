@@ -13,6 +13,7 @@ import pytest
 from pydantic import ValidationError
 
 from treadle.errors import ConfigError, Permanent
+from treadle.nodes._sql_table import turn_to_wal
 from treadle.nodes.file_append import FileAppend
 from treadle.nodes.log import Log
 from treadle.nodes.sql_insert import SqlInsert, SqlInsertParams
@@ -89,6 +90,30 @@ def params(database: Path, **more: Any) -> dict[str, Any]:
 def select(database: Path, what: str) -> list[tuple[Any, ...]]:
     with closing(sqlite3.connect(database)) as connection:
         return connection.execute(what).fetchall()
+
+
+def test_a_database_that_another_is_writing_for_the_first_time_is_waited_for(tmp_path: Path) -> None:
+    path = tmp_path / "a.db"
+    pauses: list[float] = []
+    with closing(sqlite3.connect(path, isolation_level=None)) as other, closing(sqlite3.connect(path)) as ours:
+        other.execute("BEGIN IMMEDIATE")
+
+        def pause(seconds: float) -> None:
+            pauses.append(seconds)
+            other.execute("ROLLBACK")
+
+        turn_to_wal(ours, pause=pause)
+
+        assert ours.execute("PRAGMA journal_mode").fetchone() == ("wal",)
+    assert pauses == [0.01]
+
+
+def test_a_database_that_is_none_is_not_waited_for(tmp_path: Path) -> None:
+    path = tmp_path / "a.db"
+    path.write_bytes(b"no database" * 100)
+
+    with closing(sqlite3.connect(path)) as ours, pytest.raises(sqlite3.DatabaseError, match="not a database"):
+        turn_to_wal(ours, pause=lambda _: pytest.fail("waited"))
 
 
 def test_insert_makes_the_table_and_writes_rows(database: Path) -> None:
