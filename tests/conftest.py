@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 
 import pytest
 from hypothesis import HealthCheck, settings
@@ -22,6 +23,8 @@ _REQUIRE = pytest.StashKey[Require]()
 
 
 def pytest_configure(config: pytest.Config) -> None:
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # so a shell starts what it puts in the background
+        signal.signal(signal.SIGINT, signal.default_int_handler)  # the programs that tests interrupt inherit it
     config.stash[_REQUIRE] = Require(in_ci=os.environ.get("CI") == "true")
 
 
