@@ -9,6 +9,8 @@
     {"do": "await beats", "each": 12}    -> when each has had so many heartbeats answered in its newest session
     {"do": "count"}                      -> {"live": ..., "sessions": ..., "beats": ..., "goodbyes": [...], ...}
 
+What has not come after three minutes never comes: the answer is then {"error": ..., and what "count" says}.
+
 Each agent has a channel of its own, as a real one has. It acknowledges what it is assigned at once, in one report
 per message, and beats as it is told to, with a status of each loop that it runs where figures change (`telling`).
 When its session ends it comes back as a real one does (`returning`), and says what it runs.
@@ -44,6 +46,7 @@ OPTIONS: Final = (
     ("grpc.http2.lookahead_bytes", 1024 * 1024),
     ("grpc.max_receive_message_length", -1),
 )
+_PATIENCE_S: Final = 180.0
 _AT_ONCE: Final = 50  # that connect at the same time
 _BACKOFF_S: Final = (0.1, 8.0)  # doubled from the first to the second; the delay is anything below
 _STATES: Final = {loop_pb2.DESIRED_STATE_PAUSED: loop_pb2.LOOP_STATE_PAUSED}
@@ -103,9 +106,10 @@ class Crowd:
         self.counts_beats = False
 
     async def _until(self, condition: Callable[[], bool]) -> None:
-        while not condition():
-            self.changed.clear()
-            await self.changed.wait()
+        async with asyncio.timeout(_PATIENCE_S):
+            while not condition():
+                self.changed.clear()
+                await self.changed.wait()
 
     def count(self) -> dict[str, Any]:
         return {
@@ -305,21 +309,27 @@ async def serve() -> None:
     reader = asyncio.StreamReader()
     await asyncio.get_running_loop().connect_read_pipe(lambda: asyncio.StreamReaderProtocol(reader), sys.stdin)
     while line := await reader.readline():
-        order = json.loads(line)
-        answer: dict[str, Any] = {}
-        match order.pop("do"):
-            case "connect":
-                await crowd.connect(**order)
-            case "await":
-                answer["at"] = await crowd.reach(order["loops"])
-                answer |= crowd.count()
-            case "await sets":
-                answer["at"] = await crowd.reach_sets(order["each"])
-            case "await beats":
-                await crowd.reach_beats(order["each"])
-            case "count":
-                answer = crowd.count()
+        try:
+            answer = await obey(crowd, json.loads(line))
+        except TimeoutError:
+            answer = {"error": f"not reached in {_PATIENCE_S:g} s: {line.decode().strip()}", **crowd.count()}
         print(json.dumps(answer), flush=True)
+
+
+async def obey(crowd: Crowd, order: dict[str, Any]) -> dict[str, Any]:
+    """Do one thing, and return the answer."""
+    match order.pop("do"):
+        case "connect":
+            await crowd.connect(**order)
+        case "await":
+            return {"at": await crowd.reach(order["loops"]), **crowd.count()}
+        case "await sets":
+            return {"at": await crowd.reach_sets(order["each"])}
+        case "await beats":
+            await crowd.reach_beats(order["each"])
+        case "count":
+            return crowd.count()
+    return {}
 
 
 if __name__ == "__main__":

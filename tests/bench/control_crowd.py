@@ -22,10 +22,12 @@ class Agents:
         self._receive = receive
 
     def tell(self, **order: Any) -> dict[str, Any]:
-        """Have it do something (see control_agents); returns its answer."""
+        """Have it do something (see control_agents); returns its answer. Raises AssertionError if it can't be done."""
         self._send.write(json.dumps(order) + "\n")
         self._send.flush()
         answer: dict[str, Any] = json.loads(self._receive.readline())
+        if "error" in answer:
+            raise AssertionError(answer)
         return answer
 
 
