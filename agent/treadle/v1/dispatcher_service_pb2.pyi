@@ -425,9 +425,12 @@ class Heartbeat(_message.Message):
     REDIS_REACHABLE_FIELD_NUMBER: _builtins.int
     ROUND_TRIP_FIELD_NUMBER: _builtins.int
     REDIS_SILENCE_FIELD_NUMBER: _builtins.int
+    ANSWERED_FIELD_NUMBER: _builtins.int
     sequence: _builtins.int
     redis_reachable: _builtins.bool
     """Whether its Redis answers."""
+    answered: _builtins.int
+    """The last one of this agent whose answer has arrived, 0 before the first: that what the controller says is heard."""
     @_builtins.property
     def statuses(self) -> _containers.RepeatedCompositeFieldContainer[_loop_pb2.LoopStatus]:
         """Ordinary changes and figures since the last one."""
@@ -448,12 +451,15 @@ class Heartbeat(_message.Message):
         redis_reachable: _builtins.bool = ...,
         round_trip: _duration_pb2.Duration | None = ...,
         redis_silence: _duration_pb2.Duration | None = ...,
+        answered: _builtins.int | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["redis_silence", b"redis_silence", "round_trip", b"round_trip"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_answered", b"_answered", "answered", b"answered", "redis_silence", b"redis_silence", "round_trip", b"round_trip"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["redis_reachable", b"redis_reachable", "redis_silence", b"redis_silence", "round_trip", b"round_trip", "sequence", b"sequence", "statuses", b"statuses"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_answered", b"_answered", "answered", b"answered", "redis_reachable", b"redis_reachable", "redis_silence", b"redis_silence", "round_trip", b"round_trip", "sequence", b"sequence", "statuses", b"statuses"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
+    _WhichOneofReturnType__answered: _TypeAlias = _typing.Literal["answered"]  # noqa: Y015
+    _WhichOneofArgType__answered: _TypeAlias = _typing.Literal["_answered", b"_answered"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__answered) -> _WhichOneofReturnType__answered | None: ...
 
 Global___Heartbeat: _TypeAlias = Heartbeat  # noqa: Y015
 

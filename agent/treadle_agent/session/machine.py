@@ -116,6 +116,7 @@ class Machine:
         self._beat_sequence = 0
         self._beat_at = 0.0
         self._beats: dict[int, float] = {}  # unanswered: sequence -> when it was sent
+        self._beat_answer = 0  # the last one that was answered
         self._farewell_s: float | None = None
         self._round_trips: deque[float] = deque(maxlen=ROUND_TRIPS)
 
@@ -305,6 +306,7 @@ class Machine:
             sequence=self._beat_sequence,
             statuses=[self._latest[name] for name in names],
             redis_reachable=self.redis_reachable,
+            answered=self._beat_answer,
         )
         if self._round_trips:
             beat.round_trip.FromMicroseconds(round(self._round_trips[-1] * 1e6))
@@ -322,6 +324,7 @@ class Machine:
             return []
         self._round_trips.append(max(0.0, now - sent))
         self.contact_at = sent
+        self._beat_answer = sequence
         self._attempts = 0  # this controller answers: the next failure is a first one
         self._beats = {number: at for number, at in self._beats.items() if number > sequence}
         if answer.HasField("heartbeat_interval"):

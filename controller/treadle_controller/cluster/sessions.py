@@ -6,7 +6,9 @@
                       |--lease ends-> lost
 
 An agent is trusted while its session beats within the lease. When its stream ends, a living host said so, and
-the agent is held for a moment so that it can be restarted and take up its loops at the same epochs. After
+the agent is held for a moment so that it can be restarted and take up its loops at the same epochs. A beat says which
+one was answered last: an agent that is heard and hears nothing, on a link that is lost one way, is not trusted for
+long, although what it had said by then may go on to arrive for seconds. After
 the controller itself started, nothing is judged before agents had time to come back (`grace_s` + one lease).
 
 Every deadline belongs to (agent, session): a late one can't hurt a session that came back. The newest session of
@@ -24,6 +26,7 @@ from treadle import protocol
 from treadle_controller.cluster.model import Why
 
 _RETOLD: Final = 1.1  # a change of the interval by less than a tenth is not worth telling
+_UNHEARD: Final = 64  # answers to remember until they are heard: more than a link holds
 _TRIPS: Final = 8  # the shortest of so many round trips is the link's: a busy moment makes no link slow
 
 
@@ -34,6 +37,7 @@ class SessionSettings:
     least_interval_s: float = 1.0
     most_beats_per_second: int = 2_000
     lease_intervals: int = 3
+    unheard_intervals: float = 1.5  # after an answer until a beat says that it has arrived; then its lease runs
     slow_lease_intervals: int = 5  # on a slow link, where an agent that is away is held for a whole lease, too
     slow_s: float = 0.1  # a round trip from which on a link counts as slow
     hold_s: float = 1.0
@@ -77,6 +81,8 @@ class _Record:
     boot_id: str = ""
     session: str = ""  # live, else empty
     deadline: float | None = None  # lost then, unless it beats or comes back
+    answers: deque[tuple[int, float]] = field(default_factory=deque)  # not heard yet, of which beat, and since when
+    heard: float | None = None  # when the last answer was given that the agent heard; None: it does not say
     round_trips: deque[float] = field(default_factory=lambda: deque(maxlen=_TRIPS))
     turns: list[float] = field(default_factory=list)  # when another process took the name over
     shut_until: float = 0.0
@@ -140,6 +146,7 @@ class Sessions:
             return Refused(_quarantined(agent), ends=replaced)
         record.session, record.boot_id = self._make_id(), boot_id
         record.interval_s = self.interval_s
+        record.answers, record.heard = deque([(0, now)], _UNHEARD), None  # who beats has heard the welcome
         record.deadline = self._end_of_lease(record, now)
         return Opened(record.session, self.interval_s, self._lease_of(record), replaced)
 
@@ -150,6 +157,16 @@ class Sessions:
             return False
         record.deadline = self._end_of_lease(record, now)
         return True
+
+    def answer(self, agent: str, beat: int, answered: int, now: float) -> None:
+        """Take note that a beat is answered now, and that the agent has heard all answers up to that to `answered`."""
+        record = self._records.get(agent)
+        if record is None or not record.session:
+            return
+        while record.answers and record.answers[0][0] <= answered:
+            record.heard = record.answers.popleft()[1]
+        record.answers.append((beat, now))
+        record.deadline = self._end_of_lease(record, now)
 
     def new_interval(self, agent: str) -> float | None:
         """Return how often an agent should beat from now on, where that is not what it was told."""
@@ -195,6 +212,9 @@ class Sessions:
         for record in self._records.values():
             if record.deadline is not None:
                 record.deadline += seconds
+            if record.heard is not None:
+                record.heard += seconds
+            record.answers = deque([(beat, since + seconds) for beat, since in record.answers], _UNHEARD)
 
     def next_deadline(self) -> float | None:
         return min((r.deadline for r in self._records.values() if r.deadline is not None), default=None)
@@ -205,10 +225,16 @@ class Sessions:
     def _lease_of(self, record: _Record) -> float:
         settings = self._settings
         intervals = settings.slow_lease_intervals if self._is_slow(record) else settings.lease_intervals
-        return max(self.interval_s, record.interval_s) * intervals  # it beats as it was told, until it is told anew
+        return self._interval_of(record) * intervals
+
+    def _interval_of(self, record: _Record) -> float:
+        return max(self.interval_s, record.interval_s)  # it beats as it was told, until it is told anew
 
     def _end_of_lease(self, record: _Record, now: float) -> float:
-        return max(now + self._lease_of(record), self._judges_from)
+        end, lease_s = now, self._lease_of(record)
+        if record.heard is not None:
+            end = min(end, record.heard + self._settings.unheard_intervals * self._interval_of(record))
+        return max(end + lease_s, self._judges_from)
 
     def _end_of_hold(self, record: _Record, now: float) -> float:
         hold_s = self._lease_of(record) if self._is_slow(record) else self._settings.hold_s

@@ -227,6 +227,8 @@ class Roster:
         reachable = beat.redis_reachable
         silence_s = 0.0 if reachable else wire.seconds(beat.redis_silence)
         self.leaving.redis(stream.agent, reachable=reachable, silence_s=silence_s)
+        if beat.HasField("answered"):
+            self.sessions.answer(stream.agent, beat.sequence, beat.answered, self._leader.clock())
         stream.answer_beat(beat.sequence, self.sessions.new_interval(stream.agent))
 
     def report(self, stream: AgentStream, report: pb.Report) -> None:

@@ -5,7 +5,7 @@ I3  the epochs of a loop's commits never fall; one epoch is never given to two a
     What leaves the controller is on disk: it can die at any time, and won't give the same epoch out again.
     A message of a session that is over is not answered, and changes nothing.
     An agent that speaks in its newest session is heard, and takes no change of assignments on a gap.
-    No agent is judged while it speaks, in the hold after it was heard last, or in the grace after a start.
+    No agent is judged while it speaks and hears, in the hold after it was heard last, or in the grace after a start.
     A loop gets a new epoch only when who held it let it go, came back without it, had its
     time to drain, was without Redis for ten seconds by its own word, or was judged lost.
 """
@@ -27,6 +27,7 @@ from treadle_controller.leader.leaving import STARVED_S
 
 SETTINGS: Final = SessionSettings()
 LEASE_S: Final = SETTINGS.least_interval_s * SETTINGS.lease_intervals
+UNHEARD_S: Final = SETTINGS.least_interval_s * SETTINGS.unheard_intervals
 _SLACK_S: Final = 0.05  # between what arrives and what is read
 _MOST_BREACHES: Final = 20
 _LEFT: Final = ("agent-stopping", "redis-unreachable")  # it drained alone, or can't go on where it is
@@ -61,6 +62,8 @@ class Watch:
         self._admitted: dict[LoopKey, int] = {}
         self._newest: dict[str, Stream] = {}  # the newest stream that was welcomed, by agent
         self._heard: dict[str, float] = {}
+        self._answers: dict[tuple[int, int], float] = {}  # when a stream's heartbeat was answered
+        self._hears: dict[str, float] = {}  # when the newest answer was given that an agent says it has heard
         self._late: set[tuple[int, str, int]] = set()
         self._given: dict[LoopKey, int] = {}  # the newest epoch that was sent to an agent
         self._let_go: set[tuple[LoopKey, int]] = set()
@@ -119,6 +122,8 @@ class Watch:
         self._note_ends(agent, request)
         if request.HasField("heartbeat"):
             self._note_redis(agent, request.heartbeat)
+            answered = self._answers.get((stream.number, request.heartbeat.answered), float("-inf"))
+            self._hears[agent] = max(answered, self._hears.get(agent, float("-inf")))
         if self.transcript is not None:
             self.say(agent, f"-> [{stream.number}] {_short(request)}")
 
@@ -148,12 +153,14 @@ class Watch:
             case "welcome":
                 stream.session = response.welcome.session_id
                 self._newest[stream.link.agent] = stream
+                self._hears[stream.link.agent] = self._clockwork.now
             case "assignments":
                 self._sent(stream.link.agent, response.assignments)
             case "report_answer":
                 self._refuse_late(stream, "report", response.report_answer.sequence)
             case "heartbeat_answer":
                 self._refuse_late(stream, "heartbeat", response.heartbeat_answer.sequence)
+                self._answers[stream.number, response.heartbeat_answer.sequence] = self._clockwork.now
             case "goodbye" if response.goodbye.reason.code == "stale-session":
                 if self._newest.get(stream.link.agent) is stream:
                     self.breach(f"{stream.link.agent} is refused in its newest session")
@@ -211,10 +218,12 @@ class Watch:
         if now < self.contested.get(agent, float("-inf")) + SETTINGS.quarantine_s + SETTINGS.turns_window_s:
             return  # both are shut out, and what they held goes elsewhere
         silent = now - self._heard.get(agent, float("-inf"))
+        deaf = now - self._hears.get(agent, float("-inf"))
         newest = self._newest.get(agent)
         speaking = newest is not None and not newest.over and newest in newest.link.streams
-        if silent < (LEASE_S if speaking else SETTINGS.hold_s) - _SLACK_S:
-            self.breach(f"{agent} is judged lost, but was heard {silent:.2f} s ago")
+        trusted = silent < LEASE_S - _SLACK_S and deaf < LEASE_S + UNHEARD_S - _SLACK_S
+        if trusted if speaking else silent < SETTINGS.hold_s - _SLACK_S:
+            self.breach(f"{agent} is judged lost, but was heard {silent:.2f} s ago, and heard {deaf:.2f} s ago")
 
 
 def _short(message: pb.SessionRequest | pb.SessionResponse) -> str:

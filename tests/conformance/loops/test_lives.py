@@ -158,6 +158,7 @@ def test_a_paused_loop_starts_no_iteration_until_it_is_resumed(rig: Rig) -> None
     rig.backend.push("in", [{"n": 1}])
     rig.until(lambda: rig.payloads("out"))
     running.tell("pause")
+    assert running.stats().iterations == 1  # what answers this has been told to pause before
     rig.backend.push("in", [{"n": 2}])
     assert running.stats().iterations == 1
     running.tell("resume")
