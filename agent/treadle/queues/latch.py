@@ -8,7 +8,11 @@ from contextlib import suppress
 
 
 class Latch:
-    """A flag that lowers itself when somebody has waited for it. One waiter at a time."""
+    """A flag that lowers itself when somebody has waited for it. One waiter at a time.
+
+    No raising is lost, but one that comes while a thread begins or ends its wait may end the next one, too: look at
+    what you wait for, and wait again.
+    """
 
     __slots__ = ("_future", "_lock", "raised")
 

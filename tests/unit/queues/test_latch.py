@@ -20,19 +20,24 @@ def test_a_flag_raised_before_ends_the_next_wait_and_no_other() -> None:
 
 def test_threads_wake_each_other_many_times() -> None:
     ping, pong = Latch(), Latch()
+    pings, pongs = [0], [0]
 
     def answer() -> None:
-        for _ in range(500):
-            ping.wait(10)
+        for number in range(500):
+            while pings[0] <= number:
+                ping.wait(None)  # for ever, if a raising got lost
+            pongs[0] += 1
             pong.wake()
 
-    thread = threading.Thread(target=answer)
+    thread = threading.Thread(target=answer, daemon=True)
     thread.start()
-    for _ in range(500):
+    for number in range(500):
+        pings[0] += 1
         ping.wake()
-        pong.wait(10)
-    thread.join(10)
-    assert not thread.is_alive()
+        while pongs[0] <= number:
+            pong.wait(None)
+    thread.join()
+    assert (pings, pongs) == ([500], [500])
 
 
 def test_a_task_is_woken_from_its_loop_and_from_a_thread() -> None:
